@@ -1,0 +1,37 @@
+# Five verbs, all of which set up what they need: run, test, check, bench, demo.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: run test check bench demo format clean
+
+run: $(READY)            ## start the service (embedded PostgreSQL unless DATABASE_URL is set)
+	@exec $(BIN)/stockledger serve
+
+test: check              ## everything CI runs: format, lint, types, tests
+	$(BIN)/python -m pytest
+
+check: $(READY)          ## format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(READY)          ## measure, and write bench/RESULTS.md (minutes)
+	$(BIN)/python -m bench
+
+demo: $(READY)           ## drive a running service with a real retail day and reconcile
+	$(BIN)/python examples/retail_day.py
+
+format: $(READY)         ## rewrite the sources in the house format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:                   ## forget the virtual environment and caches
+	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache
+
+$(READY): setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("stockledger needs Python 3.11 or newer: make PYTHON=python3.11 ...") if sys.version_info < (3, 11) else None'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
