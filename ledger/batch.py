@@ -1,0 +1,192 @@
+"""One transaction: take the log's lock, load what the commands touch, decide them in turn, append, commit.
+
+Two round trips, each a pipeline: the first loads behind the lock, the second writes and commits.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+import psycopg
+from msgspec import Struct, field
+
+from ledger.books import Books
+from ledger.commands import Command, ExpireReservation
+from ledger.decide import Outcome, decide
+from ledger.errors import InsufficientStockError, LedgerError, Shortage
+from ledger.events import Entry
+from ledger.store.connection import Connection
+from ledger.store.idempotency import Answers
+from ledger.store.log import Log
+
+# Overdue holds released at once to let one short command through; the rest is left to the next look.
+MAX_OVERDUE_AT_ONCE = 1_000
+
+Result = Outcome | LedgerError
+
+
+class Needs(Struct):
+    """What is to be loaded. `reservations` bring along everything that they hold, `items` the hold on them."""
+
+    skus: set[str] = field(default_factory=set)
+    items: set[tuple[str, str]] = field(default_factory=set)
+    reservations: set[UUID] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, commands: Iterable[Command]) -> "Needs":
+        needs = cls()
+        for command in commands:
+            needs.skus.update(command.skus())
+            needs.items.update(command.items())
+            needs.reservations.update(command.reservations())
+        return needs
+
+
+class Due(Struct, frozen=True):
+    """When a hold ends by itself, and whose it is."""
+
+    expires_at: datetime
+    reservation_id: UUID
+
+
+class ReadModels(Protocol):
+    """The inline read models, as the write side sees them (`projections.inline`)."""
+
+    def ask(self, conn: Connection, needs: Needs) -> Callable[[Books], None]:
+        """Queue the loading; call the result to fill the books. What the books hold already is left as it is."""
+
+    def save(self, conn: Connection, books: Books, entries: Sequence[Entry]) -> None:
+        """Queue writing the state that `entries` changed."""
+
+    def overdue(self, conn: Connection, skus: Collection[str], now: datetime, limit: int) -> list[UUID]:
+        """Open reservations on fungible `skus` that are over at `now`, the longest overdue first."""
+
+    def first_due(self, conn: Connection, skus: Collection[str], but: Collection[UUID]) -> dict[str, Due]:
+        """The open hold on each fungible SKU that ends first, leaving out the reservations `but`."""
+
+
+class Batch:
+    """The commands of one transaction and what became of them. `results` are in the order of `commands`."""
+
+    def __init__(self, commands: Sequence[Command]) -> None:
+        self.commands = commands
+        self.results: list[Result] = []
+        self.entries: list[Entry] = []
+
+    def run(self, conn: Connection, log: Log, read_models: ReadModels) -> None:
+        """Run the transaction. An exception leaves it to the caller to roll back or, once sent, to find out."""
+        books, answers = self._load(conn, log, read_models)
+        transaction = _Transaction(conn, books, answers, read_models)
+        self.results = [transaction.settle(command) for command in self.commands]
+        self.entries = books.entries
+        if self.entries or answers:
+            self._commit(conn, log, read_models, books, answers)
+        else:
+            conn.execute("ROLLBACK")
+
+    def _load(self, conn: Connection, log: Log, read_models: ReadModels) -> tuple[Books, Answers]:
+        answers = Answers()
+        with conn.pipeline():
+            conn.execute("BEGIN")
+            head = log.ask_lock_and_head(conn)
+            kept = answers.ask(conn, self.commands)
+            loaded = read_models.ask(conn, Needs.of(self.commands))
+        books = Books(*head())
+        kept()
+        loaded(books)
+        return books, answers
+
+    def _commit(self, conn: Connection, log: Log, read_models: ReadModels, books: Books, answers: Answers) -> None:
+        with conn.pipeline():
+            if self.entries:
+                log.append(conn, self.entries)
+                read_models.save(conn, books, self.entries)
+            answers.save(conn, books.now)
+            end = conn.execute("COMMIT")
+        if end.statusmessage != "COMMIT":
+            raise psycopg.InternalError(f"COMMIT was answered with {end.statusmessage}")
+
+
+class _Transaction:
+    """Decides commands one after another, each seeing the ones before it."""
+
+    def __init__(self, conn: Connection, books: Books, answers: Answers, read_models: ReadModels) -> None:
+        self._conn = conn
+        self._books = books
+        self._answers = answers
+        self._read_models = read_models
+        self._swept: set[str] = set()
+        self._looked_up: set[str] = set()
+        self._due: dict[str, Due] = {}
+
+    def settle(self, command: Command) -> Result:
+        """The outcome or the refusal; a refused command changes nothing and disturbs no other."""
+        try:
+            return self._kept_or_decided(command)
+        except LedgerError as error:
+            error.position = self._books.position
+            return error
+
+    def _kept_or_decided(self, command: Command) -> Outcome:
+        kept = self._answers.find(command)
+        if kept is not None:
+            return kept
+        outcome = self._decided(command)
+        self._answers.keep(command, outcome)
+        return outcome
+
+    def _decided(self, command: Command) -> Outcome:
+        """Decide; if that comes up short, once more when what is overdue on the short SKUs has been released."""
+        while True:
+            try:
+                return decide(self._books, command)
+            except InsufficientStockError as error:
+                if not self._sweep({short.sku for short in error.shortages if short.sn is None}):
+                    error.next_release_at = self._next_releases(error.shortages)
+                    raise
+
+    def _sweep(self, short: set[str]) -> bool:
+        """Write down holds on the SKUs that are over by the clock; False if there are none."""
+        if not (wanted := short - self._swept):
+            return False
+        books = self._books
+        overdue = self._read_models.overdue(self._conn, wanted, books.now, MAX_OVERDUE_AT_ONCE)
+        if len(overdue) < MAX_OVERDUE_AT_ONCE:
+            self._swept |= wanted
+        self._read_models.ask(self._conn, Needs(reservations=set(overdue)))(books)
+        before = books.position
+        for reservation_id in overdue:
+            decide(books, ExpireReservation(reservation_id=reservation_id))
+        return books.position > before
+
+    def _next_releases(self, shortages: Sequence[Shortage]) -> dict[tuple[str, str | None], datetime | None]:
+        """When the next hold on each short line ends, by (SKU, serial number)."""
+        self._look_up_due({short.sku for short in shortages if short.sn is None})
+        return {(short.sku, short.sn): self._next_release(short) for short in shortages}
+
+    def _next_release(self, short: Shortage) -> datetime | None:
+        books = self._books
+        if short.sn is not None:
+            item = books.items[short.sku, short.sn]
+            return item.reserved_until if item else None
+        times = [
+            r.expires_at for r in books.reservations.values() if r and (h := r.lines.get(short.sku)) and h.remaining
+        ]
+        if short.sku in self._due:
+            times.append(self._due[short.sku].expires_at)
+        return min(times, default=None)
+
+    def _look_up_due(self, skus: set[str]) -> None:
+        """Know the first hold on each SKU that no command of this transaction has touched."""
+        touched = self._books.reservations
+        wanted = {sku for sku in skus if sku not in self._looked_up or self._due_is_touched(sku)}
+        if wanted:
+            self._looked_up |= wanted
+            for sku in wanted:
+                self._due.pop(sku, None)
+            self._due |= self._read_models.first_due(self._conn, wanted, touched)
+
+    def _due_is_touched(self, sku: str) -> bool:
+        due = self._due.get(sku)
+        return due is not None and due.reservation_id in self._books.reservations

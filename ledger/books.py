@@ -1,0 +1,67 @@
+"""The books: the working copy that one transaction decides on. What was loaded, plus what was decided since."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from uuid import UUID
+
+from ledger import items, products, reservations, stock
+from ledger.events import Entry, Event, Fact, ProductRegistered, ProductRevised, StockEvent
+from ledger.items import Item
+from ledger.products import Product
+from ledger.reservations import Reservation
+from ledger.stock import Stock
+from ledger.streams import parse_stream
+
+
+class Books:
+    """`now` is the database's clock (UTC) under the lock; `position` is that of the last entry in the log.
+
+    A key that is present with None was looked up and is not there. A key that is missing was never loaded: a rule that
+    asks for it raises KeyError, which is a defect, rather than take it for absent.
+    """
+
+    def __init__(self, now: datetime, position: int) -> None:
+        self.now = now
+        self.position = position
+        self.products: dict[str, Product | None] = {}
+        self.stock: dict[str, Stock] = {}
+        self.items: dict[tuple[str, str], Item | None] = {}
+        self.reservations: dict[UUID, Reservation | None] = {}
+        self.entries: list[Entry] = []
+
+    def record(self, facts: Iterable[Fact]) -> None:
+        """Give facts their place in the log and carry them into the state."""
+        for fact in facts:
+            entry = Entry(self.position + 1, self.now, fact.stream, self._version(fact) + 1, fact.event)
+            self.apply(entry)
+            self.entries.append(entry)
+
+    def apply(self, entry: Entry) -> None:
+        """Carry one entry into the state; its stream must have been loaded."""
+        family, sku, sn = parse_stream(entry.stream)
+        event = entry.event
+        if family == "stock":
+            self.stock[sku] = stock.evolve(self.stock[sku], entry)
+        elif family == "product":
+            self.products[sku] = products.evolve(self.products[sku], entry)
+        else:
+            self.items[sku, sn] = items.evolve(self.items[sku, sn], entry)
+        reservation_id = reservations.reservation_of(event)
+        if reservation_id is not None:
+            # A new reservation's id may be of our own making, and then nobody looked it up.
+            self.reservations[reservation_id] = reservations.evolve(self.reservations.get(reservation_id), entry)
+        self.position = entry.position
+
+    def _version(self, fact: Fact) -> int:
+        _, sku, sn = parse_stream(fact.stream)
+        state: Stock | Product | Item | None
+        if isinstance(fact.event, StockEvent):
+            state = self.stock[sku]
+        elif isinstance(fact.event, _PRODUCT_EVENTS):
+            state = self.products[sku]
+        else:
+            state = self.items[sku, sn]
+        return 0 if state is None else state.version
+
+
+_PRODUCT_EVENTS: tuple[type[Event], ...] = (ProductRegistered, ProductRevised)

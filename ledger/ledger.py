@@ -1,0 +1,40 @@
+"""The one door for writes: `Ledger.handle`."""
+
+from collections.abc import Sequence
+
+from ledger.batch import ReadModels, Result
+from ledger.commands import Command
+from ledger.committer import Committer
+from ledger.decide import Outcome
+from ledger.errors import LedgerError
+from ledger.store.connection import WRITE_SECONDS, connect
+from ledger.store.log import Log
+
+
+class Ledger:
+    """Opens its connection when the first command comes; make it after a fork, not before."""
+
+    def __init__(self, url: str, schema: str, read_models: ReadModels) -> None:
+        log = Log(url, schema)
+        self._committer = Committer(
+            lambda: connect(url, schema, "stockledger committer", answer_seconds=WRITE_SECONDS), log, read_models
+        )
+        self._committer.start()
+
+    def handle(self, command: Command) -> Outcome:
+        """Carry out one command and return what it left behind; raises the LedgerError that refuses it."""
+        (result,) = self.handle_many([command])
+        if isinstance(result, LedgerError):
+            raise result
+        return result
+
+    def handle_many(self, commands: Sequence[Command]) -> Sequence[Result]:
+        """Carry out commands in order, each by itself, in one transaction; a result for each."""
+        return self._committer.submit(commands)
+
+    def is_alive(self) -> bool:
+        return self._committer.is_alive()
+
+    def close(self) -> None:
+        """Finish what waits, then end."""
+        self._committer.stop()

@@ -1,0 +1,38 @@
+"""Names of the streams that facts are kept in. They are part of history, so they never change.
+
+A stream name is text, so that an auditor reads the log in plain SQL: `product/<sku>`,
+`stock/<location>/<sku>`, `item/<sku>/<sn>`. SKU, serial number and location hold no `/`.
+"""
+
+# The one location there is today. It is in every name from the start: adding it later means rewriting history.
+LOCATION = "main"
+
+_STOCK_PREFIX = f"stock/{LOCATION}/"
+
+
+def product_stream(sku: str) -> str:
+    return "product/" + sku
+
+
+def stock_stream(sku: str) -> str:
+    return _STOCK_PREFIX + sku
+
+
+def item_stream(sku: str, sn: str) -> str:
+    return f"item/{sku}/{sn}"
+
+
+def parse_stream(stream: str) -> tuple[str, str, str]:
+    """Split a stream name into family, SKU and serial number (empty but for items).
+
+    Raises ValueError for a name that no function above makes.
+    """
+    parts = stream.split("/")
+    match parts:
+        case ["product", sku]:
+            return "product", sku, ""
+        case ["stock", location, sku] if location == LOCATION:
+            return "stock", sku, ""
+        case ["item", sku, sn]:
+            return "item", sku, sn
+    raise ValueError(f"not a stream of this ledger: {stream!r}")

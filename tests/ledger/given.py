@@ -1,0 +1,84 @@
+"""Given facts, when a command, then exactly these events or this refusal: the words that rule tests are written in."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from ledger.books import Books
+from ledger.commands import Command
+from ledger.decide import Outcome, decide
+from ledger.events import Event, Fact, ProductRegistered, StockAdded
+from ledger.reservations import reservation_of
+from ledger.stock import Stock
+from ledger.streams import parse_stream, product_stream, stock_stream
+
+NOW = datetime(2026, 11, 22, 10, 0, 0, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+ID = UUID("00000000-0000-4000-8000-000000000001")
+OTHER_ID = UUID("00000000-0000-4000-8000-000000000002")
+PURCHASE_ID = UUID("00000000-0000-4000-8000-00000000000f")
+BY: dict[str, Any] = {"actor": "anonymous", "request_id": "r"}
+EXPIRED_BY: dict[str, Any] = {"actor": "expiry", "request_id": f"expire:{ID}"}
+
+
+class History:
+    """Books that hold what the given facts make of them."""
+
+    def __init__(self, facts: Iterable[Fact], *, at: datetime = NOW) -> None:
+        self.books = Books(at, 0)
+        for fact in facts:
+            self._load_stream(fact.stream)
+            self.books.record([fact])
+        self.before = len(self.books.entries)
+
+    def when(self, command: Command, *, at: datetime = NOW) -> "History":
+        """Decide the command at a time; raises what refuses it."""
+        self.books.now = at
+        self._load(command)
+        self.before = len(self.books.entries)
+        self.outcome: Outcome = decide(self.books, command)
+        return self
+
+    @property
+    def then(self) -> list[tuple[str, Event]]:
+        """What the last command made happen: (stream, event), in order."""
+        return [(entry.stream, entry.event) for entry in self.books.entries[self.before :]]
+
+    def _load_stream(self, stream: str) -> None:
+        _, sku, sn = parse_stream(stream)
+        self._load_sku(sku)
+        if sn:
+            self.books.items.setdefault((sku, sn), None)
+
+    def _load(self, command: Command) -> None:
+        for sku in command.skus():
+            self._load_sku(sku)
+        for key in command.items():
+            self.books.items.setdefault(key, None)
+        for reservation_id in command.reservations():
+            self.books.reservations.setdefault(reservation_id, None)
+
+    def _load_sku(self, sku: str) -> None:
+        self.books.products.setdefault(sku, None)
+        self.books.stock.setdefault(sku, Stock(sku))
+
+
+def given(*facts: Fact, at: datetime = NOW) -> History:
+    return History(facts, at=at)
+
+
+def fungible(sku: str, on_hand: int = 0) -> list[Fact]:
+    """A fungible product with so much on hand."""
+    registered = Fact(product_stream(sku), ProductRegistered(kind="fungible", **BY))
+    if not on_hand:
+        return [registered]
+    return [registered, stock(sku, StockAdded(quantity=on_hand, on_hand=on_hand, reserved=0, **BY))]
+
+
+def stock(sku: str, event: Event) -> Fact:
+    return Fact(stock_stream(sku), event)
+
+
+def reservations_in(history: History) -> set[UUID]:
+    return {i for entry in history.books.entries if (i := reservation_of(entry.event))}
