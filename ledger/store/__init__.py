@@ -1,0 +1,1 @@
+"""The only rooms that know eventsourcing's internals and SQL for the log."""

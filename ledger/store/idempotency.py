@@ -1,0 +1,97 @@
+"""Answers kept under the caller's Idempotency-Key, written in the transaction of the events they answer for.
+
+After draft-ietf-httpapi-idempotency-key-header-07: the same key with the same request gets the first answer, with
+another request it is refused. Refusals are not kept.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+
+import msgspec
+
+from ledger.commands import Command
+from ledger.decide import Outcome
+from ledger.errors import KeyReusedError
+from ledger.store.connection import Connection
+
+_LOAD = """
+SELECT k.actor, k.key, k.request_hash, k.outcome
+FROM unnest(%s::text[], %s::text[]) AS wanted (actor, key)
+JOIN idempotency_keys AS k USING (actor, key)
+"""
+_SAVE = """
+INSERT INTO idempotency_keys (actor, key, request_hash, outcome, created_at)
+SELECT actor, key, request_hash, outcome, %s
+FROM unnest(%s::text[], %s::text[], %s::bytea[], %s::bytea[]) AS new (actor, key, request_hash, outcome)
+"""
+
+_FORGET = """
+DELETE FROM idempotency_keys WHERE (actor, key) IN (
+    SELECT actor, key FROM idempotency_keys
+    WHERE created_at < clock_timestamp() - make_interval(days => %s) ORDER BY created_at LIMIT %s
+)
+"""
+# Keys forgotten in one statement, which locks nothing that a command waits for.
+MAX_FORGOTTEN = 10_000
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Outcome)
+
+Scope = tuple[str, str]  # actor, key: one caller's keys never meet another's
+
+
+class Kept(msgspec.Struct, frozen=True):
+    request_hash: bytes
+    outcome: bytes
+
+
+class Answers:
+    """The kept answers that one transaction may meet, and those that it adds."""
+
+    def __init__(self) -> None:
+        self._kept: dict[Scope, Kept] = {}
+        self._new: dict[Scope, Kept] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._new)
+
+    def find(self, command: Command) -> Outcome | None:
+        """The outcome of the first request with this key; raises KeyReusedError if that was another request."""
+        if command.key is None:
+            return None
+        kept = self._kept.get((command.actor, command.key.key))
+        if kept is None:
+            return None
+        if kept.request_hash != command.key.request_hash:
+            raise KeyReusedError(command.key.key)
+        return msgspec.structs.replace(_decoder.decode(kept.outcome), replayed=True)
+
+    def keep(self, command: Command, outcome: Outcome) -> None:
+        if command.key is not None:
+            scope = (command.actor, command.key.key)
+            self._kept[scope] = self._new[scope] = Kept(command.key.request_hash, _encoder.encode(outcome))
+
+    def ask(self, conn: Connection, commands: Sequence[Command]) -> Callable[[], None]:
+        """Queue the look-up of the commands' keys; call the result to take in what was found."""
+        wanted = [(command.actor, command.key.key) for command in commands if command.key is not None]
+        if not wanted:
+            return lambda: None
+        cursor = conn.execute(_LOAD, [[actor for actor, _ in wanted], [key for _, key in wanted]])
+
+        def fetch() -> None:
+            for actor, key, request_hash, outcome in cursor:
+                self._kept[actor, key] = Kept(bytes(request_hash), bytes(outcome))
+
+        return fetch
+
+    def save(self, conn: Connection, now: datetime) -> None:
+        """Queue what was added."""
+        if self._new:
+            new: Mapping[Scope, Kept] = self._new
+            columns = [[a for a, _ in new], [k for _, k in new], [v.request_hash for v in new.values()]]
+            conn.execute(_SAVE, [now, *columns, [v.outcome for v in new.values()]])
+
+
+def forget(conn: Connection, days: int) -> int:
+    """Delete answers older than so many days, a bounded number at a time; returns how many."""
+    return conn.execute(_FORGET, [days, MAX_FORGOTTEN]).rowcount

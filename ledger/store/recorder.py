@@ -1,0 +1,103 @@
+"""eventsourcing's PostgreSQL recorder, made safe for this ledger. All use of the library's private parts is here.
+
+What differs from the library, and why (numbers of the library's traps are in DECISIONS.md):
+positions are given by the writer, who holds the log's lock and has read the last one, so they have no gaps, not even
+after a rollback; the lock is an advisory one, which does not fight VACUUM and needs no rights beyond INSERT; nothing
+is retried, because a retry after a lost COMMIT reports a conflict for what was written; nothing is NOTIFYed.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from eventsourcing.persistence import StoredEvent
+from eventsourcing.postgres import PostgresApplicationRecorder, PostgresDatastore
+from psycopg import Cursor, sql
+from psycopg.rows import DictRow
+from psycopg.types.composite import CompositeInfo, register_composite
+
+from ledger.store.connection import LOCK_TIMEOUT_MILLISECONDS, Connection, lock_key, parameters
+from ledger.store.migrate import MigrationError
+
+EVENT_TYPE = "stored_event_text"
+
+_INSERT = sql.SQL("""
+    INSERT INTO {schema}.stored_events (
+        originator_id, originator_version, topic, state, notification_id, recorded_at
+    )
+    SELECT
+        e.originator_id, e.originator_version, e.topic, e.state,
+        coalesce(%(position)s::bigint, last.position, 0) + e.ordinality,
+        coalesce(%(recorded_at)s::timestamptz, greatest(clock_timestamp(), last.recorded_at))
+    FROM unnest(%(events)s::{schema}.stored_event_text[]) WITH ORDINALITY
+        AS e (originator_id, originator_version, topic, state, ordinality)
+    LEFT JOIN (
+        SELECT notification_id AS position, recorded_at
+        FROM {schema}.stored_events
+        WHERE %(position)s::bigint IS NULL
+        ORDER BY notification_id DESC LIMIT 1
+    ) AS last ON true
+    RETURNING notification_id
+""")
+
+
+class LedgerDatastore(PostgresDatastore):
+    """The library's connection pool, for text stream names, opened with this service's connection parameters."""
+
+    def __init__(self, url: str, schema: str, *, pool_size: int = 1) -> None:
+        super().__init__("", "", "", "", "", schema=schema, originator_id_type="text", pool_size=pool_size)
+        # The library takes five parts of an address; a URL may hold more (TLS, options, several hosts).
+        assert isinstance(self.pool.kwargs, dict)
+        for part in ("dbname", "host", "port", "user", "password"):
+            del self.pool.kwargs[part]
+        self.pool.kwargs.update(parameters(url, schema, "stockledger log"))
+
+    def register_type_adapters(self) -> None:
+        """The library asks the database here already; ours does so with the first connection (`LedgerRecorder.adapt`).
+
+        A process can then be made while the database is away.
+        """
+
+
+class LedgerRecorder(PostgresApplicationRecorder):
+    def __init__(self, datastore: PostgresDatastore) -> None:
+        super().__init__(datastore)
+        self.insert_events_statement = _INSERT.format(schema=sql.Identifier(datastore.schema))
+        lock = lock_key(datastore.schema, "log")
+        self.lock_table_statements = [
+            sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(f"{LOCK_TIMEOUT_MILLISECONDS}ms")),
+            sql.SQL("SELECT pg_advisory_xact_lock({})").format(sql.Literal(lock)),
+        ]
+
+    def adapt(self, conn: psycopg.Connection[Any]) -> None:
+        """Let `conn` send stored events; raises MigrationError if the schema is not migrated."""
+        info = self.datastore.psycopg_type_adapters.get(EVENT_TYPE) or CompositeInfo.fetch(conn, EVENT_TYPE)
+        if info is None:
+            raise MigrationError(f"schema {self.datastore.schema!r} is not migrated: run 'stockledger migrate'")
+        register_composite(info, conn)
+        self.datastore.psycopg_type_adapters[EVENT_TYPE] = info
+        self.datastore.psycopg_python_types[EVENT_TYPE] = info.python_type
+
+    def append(
+        self, conn: Connection, stored_events: Sequence[StoredEvent], *, position: int, recorded_at: datetime
+    ) -> None:
+        """Append after `position` in the transaction open on `conn`, whose caller holds the log's lock."""
+        events = [self.construct_pg_stored_event(*_row(e)) for e in stored_events]
+        conn.execute(self.insert_events_statement, {"events": events, "position": position, "recorded_at": recorded_at})
+
+    def insert_events(self, stored_events: Sequence[StoredEvent], **kwargs: Any) -> Sequence[int]:
+        """Append in a transaction of its own: the library's call, without its retries."""
+        with self.datastore.get_connection() as conn, conn.transaction(), conn.cursor() as cursor:
+            self.adapt(conn)
+            self._insert_stored_events(cursor, stored_events, **kwargs)
+            return [row["notification_id"] for row in cursor.fetchall()]
+
+    def _insert_stored_events(self, curs: Cursor[DictRow], stored_events: Sequence[StoredEvent], **kwargs: Any) -> None:
+        self._lock_table(curs)
+        events = [self.construct_pg_stored_event(*_row(e)) for e in stored_events]
+        curs.execute(self.insert_events_statement, {"events": events, "position": None, "recorded_at": None})
+
+
+def _row(event: StoredEvent) -> tuple[str, int, str, bytes]:
+    return str(event.originator_id), event.originator_version, event.topic, event.state
