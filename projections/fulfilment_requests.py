@@ -1,0 +1,85 @@
+"""Read model `fulfilment_requests`: what was purchased, in order, for the fulfilment service to follow."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from msgspec import Struct
+
+from ledger.books import Books
+from ledger.events import Entry, ItemPurchased, StockPurchased
+from ledger.store.connection import Connection
+from ledger.streams import parse_stream
+from projections.rows import HEAD, as_json
+
+COLUMNS = "purchase_id, position, requested_at, reservation_id, owner, reference, lines"
+
+# A rebuild may meet the lines of one purchase in two chunks.
+_SAVE = f"""
+INSERT INTO fulfilment_requests ({COLUMNS})
+SELECT {COLUMNS} FROM json_to_recordset(%s) AS new (
+    purchase_id uuid, position bigint, requested_at timestamptz, reservation_id uuid, owner text, reference text,
+    lines jsonb
+)
+ON CONFLICT (purchase_id) DO UPDATE SET lines = fulfilment_requests.lines || excluded.lines
+"""
+_PAGE = f"""
+SELECT head.position, f.*
+FROM {HEAD} AS head
+LEFT JOIN (
+    SELECT {COLUMNS} FROM fulfilment_requests WHERE position > %s ORDER BY position LIMIT %s
+) AS f ON true
+ORDER BY f.position
+"""
+
+
+class FulfilmentRequest(Struct, frozen=True, kw_only=True):
+    """`position` is that of the purchase's first event in the log; `reference` the purchase's, else the cart's."""
+
+    id: UUID
+    position: int
+    requested_at: datetime
+    reservation_id: UUID | None
+    owner: str | None
+    reference: str | None
+    lines: list[dict[str, Any]]
+
+
+def save(conn: Connection, books: Books, entries: Iterable[Entry]) -> None:
+    """Queue one row for each purchase among the entries."""
+    rows: dict[UUID, dict[str, Any]] = {}
+    for entry in entries:
+        event = entry.event
+        if isinstance(event, StockPurchased | ItemPurchased):
+            row = rows.get(event.purchase_id) or rows.setdefault(event.purchase_id, _head(books, entry, event))
+            row["lines"].append(_line(entry, event))
+    if rows:
+        conn.execute(_SAVE, [as_json(list(rows.values()))])
+
+
+def page(conn: Connection, after: int, limit: int) -> tuple[int, list[FulfilmentRequest]]:
+    """The log position, and the purchases after position `after`, in order."""
+    rows = conn.execute(_PAGE, [after, limit]).fetchall()
+    names = ("id", *COLUMNS.split(", ")[1:])
+    return rows[0][0], [
+        FulfilmentRequest(**dict(zip(names, row[1:], strict=True))) for row in rows if row[1] is not None
+    ]
+
+
+def _head(books: Books, entry: Entry, event: StockPurchased | ItemPurchased) -> dict[str, Any]:
+    reservation = books.reservations[event.reservation_id] if event.reservation_id is not None else None
+    return {
+        "purchase_id": event.purchase_id,
+        "position": entry.position,
+        "requested_at": entry.recorded_at,
+        "reservation_id": event.reservation_id,
+        "owner": reservation.owner if reservation else None,
+        "reference": event.reference or (reservation.reference if reservation else None),
+        "lines": [],
+    }
+
+
+def _line(entry: Entry, event: StockPurchased | ItemPurchased) -> dict[str, Any]:
+    _, sku, sn = parse_stream(entry.stream)
+    return {"sku": sku, "quantity": event.quantity} if isinstance(event, StockPurchased) else {"sku": sku, "sn": sn}

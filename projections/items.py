@@ -1,0 +1,145 @@
+"""Read model `items`: each item with its serial number, the hold on it, and whether it is sold.
+
+Queries show a hold as over once it is over by the clock, as every rule does, even in the moment before that is
+written down; the table itself is a function of the events alone.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+from uuid import UUID
+
+from ledger.books import Books
+from ledger.items import Item
+from ledger.products import Product
+from ledger.store.connection import Connection
+from projections import products
+from projections.rows import HEAD, as_json
+
+COLUMNS = (
+    "sku, sn, color, notes, price_cents, sold, version, updated_at,"
+    " reservation_id, reserved_at, reserved_until, sold_under"
+)
+
+_LOAD = f"""
+SELECT {COLUMNS} FROM items WHERE (sku, sn) IN (SELECT * FROM unnest(%s::text[], %s::text[]))
+"""
+_LOAD_HELD = f"""
+SELECT {COLUMNS} FROM items
+WHERE (sku, sn) IN (SELECT sku, sn FROM reservation_lines WHERE reservation_id = ANY(%s) AND sn <> '')
+"""
+_SAVE = f"""
+INSERT INTO items ({COLUMNS})
+SELECT {COLUMNS} FROM json_to_recordset(%s) AS new (
+    sku text, sn text, color text, notes text, price_cents bigint, sold boolean, version bigint,
+    updated_at timestamptz, reservation_id uuid, reserved_at timestamptz, reserved_until timestamptz, sold_under uuid
+)
+ON CONFLICT (sku, sn) DO UPDATE SET
+    color = excluded.color,
+    notes = excluded.notes,
+    price_cents = excluded.price_cents,
+    sold = excluded.sold,
+    version = excluded.version,
+    updated_at = excluded.updated_at,
+    reservation_id = excluded.reservation_id,
+    reserved_at = excluded.reserved_at,
+    reserved_until = excluded.reserved_until,
+    sold_under = excluded.sold_under
+"""
+
+
+def ask(conn: Connection, keys: Iterable[tuple[str, str]]) -> Callable[[Books], None]:
+    wanted = list(keys)
+    cursor = conn.execute(_LOAD, [[sku for sku, _ in wanted], [sn for _, sn in wanted]])
+
+    def fill(books: Books) -> None:
+        found = {(row[0], row[1]): Item(*row) for row in cursor}
+        for key in wanted:
+            books.items.setdefault(key, found.get(key))
+
+    return fill
+
+
+def ask_held(conn: Connection, reservations: Sequence[UUID]) -> Callable[[Books], None]:
+    """Load all items that are lines of the reservations."""
+    cursor = conn.execute(_LOAD_HELD, [reservations])
+
+    def fill(books: Books) -> None:
+        for row in cursor:
+            books.items.setdefault((row[0], row[1]), Item(*row))
+
+    return fill
+
+
+def save(conn: Connection, items: Iterable[Item]) -> None:
+    conn.execute(_SAVE, [as_json(list(items))])
+
+
+_SHOWN = (
+    "i.sku, i.sn, i.color, i.notes, i.price_cents, i.sold, i.version, i.updated_at,"
+    " CASE WHEN i.reserved_until > clock_timestamp() THEN i.reservation_id END,"
+    " CASE WHEN i.reserved_until > clock_timestamp() THEN i.reserved_at END,"
+    " CASE WHEN i.reserved_until > clock_timestamp() THEN i.reserved_until END,"
+    " i.sold_under"
+)
+_GET = f"""
+SELECT head.position, {products.COLUMNS_OF_P}, {_SHOWN}
+FROM {HEAD} AS head
+LEFT JOIN products AS p ON p.sku = %s
+LEFT JOIN items AS i ON i.sku = p.sku AND i.sn = %s
+"""
+_PAGE = f"SELECT {_SHOWN} FROM items AS i WHERE i.sku = %s AND i.sn > %s ORDER BY i.sn LIMIT %s"
+_COUNTS = """
+    SELECT
+        count(*) AS total,
+        count(*) FILTER (WHERE sold) AS sold,
+        count(*) FILTER (WHERE reserved_until > clock_timestamp()) AS reserved
+    FROM items WHERE items.sku = p.sku
+"""
+_PRODUCT = f"""
+SELECT head.position, {products.COLUMNS_OF_P}, counts.total, counts.sold, counts.reserved
+FROM {HEAD} AS head
+LEFT JOIN products AS p ON p.sku = %s
+LEFT JOIN LATERAL ({_COUNTS}) AS counts ON true
+"""
+_PRODUCTS = f"""
+SELECT head.position, {products.COLUMNS_OF_P}, counts.total, counts.sold, counts.reserved
+FROM {HEAD} AS head
+LEFT JOIN (
+    SELECT * FROM products WHERE kind = 'non-fungible' AND sku > %s ORDER BY sku LIMIT %s
+) AS p ON true
+LEFT JOIN LATERAL ({_COUNTS}) AS counts ON true
+ORDER BY p.sku
+"""
+
+
+class Counted(NamedTuple):
+    """A non-fungible product with the number of its items: all, sold, and reserved."""
+
+    product: Product
+    total: int
+    sold: int
+    reserved: int
+
+
+def get(conn: Connection, sku: str, sn: str) -> tuple[int, Product | None, Item | None]:
+    """The log position, the product of whatever kind, and the item."""
+    row = conn.execute(_GET, [sku, sn]).fetchone()
+    assert row is not None, "the head is there even if the item is not"
+    product = Product(*row[1:11]) if row[1] is not None else None
+    return row[0], product, Item(*row[11:]) if row[11] is not None else None
+
+
+def page(conn: Connection, sku: str, after: str, limit: int) -> tuple[int, Counted | None, list[Item]]:
+    """The log position, the product of whatever kind, and its items in order of their serial number."""
+    with conn.transaction():
+        conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        row = conn.execute(_PRODUCT, [sku]).fetchone()
+        found = [Item(*item) for item in conn.execute(_PAGE, [sku, after, limit])]
+    assert row is not None, "the head is there even if the product is not"
+    return row[0], Counted(Product(*row[1:11]), *row[11:]) if row[1] is not None else None, found
+
+
+def products_page(conn: Connection, after: str, limit: int) -> tuple[int, list[Counted]]:
+    """The log position, and non-fungible products in order of their SKU."""
+    rows = conn.execute(_PRODUCTS, [after, limit]).fetchall()
+    return rows[0][0], [Counted(Product(*row[1:11]), *row[11:]) for row in rows if row[1] is not None]

@@ -1,0 +1,46 @@
+"""Read model `products`: what each SKU is."""
+
+from collections.abc import Callable, Iterable
+
+from ledger.books import Books
+from ledger.products import Product
+from ledger.store.connection import Connection
+from projections.rows import as_json
+
+COLUMNS = (
+    "sku, kind, name, description, color, unit_price_cents, shipping_weight_grams, version, registered_at, updated_at"
+)
+COLUMNS_OF_P = ", ".join(f"p.{column}" for column in COLUMNS.split(", "))
+
+_LOAD = f"SELECT {COLUMNS} FROM products WHERE sku = ANY(%s)"
+_SAVE = f"""
+INSERT INTO products ({COLUMNS})
+SELECT {COLUMNS} FROM json_to_recordset(%s) AS new (
+    sku text, kind text, name text, description text, color text, unit_price_cents bigint,
+    shipping_weight_grams bigint, version bigint, registered_at timestamptz, updated_at timestamptz
+)
+ON CONFLICT (sku) DO UPDATE SET
+    name = excluded.name,
+    description = excluded.description,
+    color = excluded.color,
+    unit_price_cents = excluded.unit_price_cents,
+    shipping_weight_grams = excluded.shipping_weight_grams,
+    version = excluded.version,
+    updated_at = excluded.updated_at
+"""
+
+
+def ask(conn: Connection, skus: Iterable[str]) -> Callable[[Books], None]:
+    wanted = list(skus)
+    cursor = conn.execute(_LOAD, [wanted])
+
+    def fill(books: Books) -> None:
+        found = {row[0]: Product(*row) for row in cursor}
+        for sku in wanted:
+            books.products.setdefault(sku, found.get(sku))
+
+    return fill
+
+
+def save(conn: Connection, products: Iterable[Product]) -> None:
+    conn.execute(_SAVE, [as_json(list(products))])

@@ -1,0 +1,65 @@
+"""Reading: a small pool of connections, and what to do when the database is away."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg_pool import ConnectionPool, PoolTimeout, TooManyRequests
+
+from ledger.errors import BusyError, DatabaseAwayError
+from ledger.store.connection import READ_SECONDS, BoundedConnection, Connection, NoAnswerError, parameters
+
+# How long a reader waits for a connection before it is told to come back, and how many may wait.
+WAIT_SECONDS = 1.5
+MAX_WAITING = 1_000
+
+T = TypeVar("T")
+
+
+class Reader:
+    """Opens its connections in the background; make it after a fork, not before."""
+
+    def __init__(self, url: str, schema: str, *, max_connections: int) -> None:
+        kwargs: dict[str, Any] = parameters(url, schema, "stockledger reader")
+        self._pool: ConnectionPool[BoundedConnection] = ConnectionPool(
+            kwargs=kwargs | {"autocommit": True, "prepare_threshold": 0},
+            connection_class=BoundedConnection,
+            configure=_bound,
+            min_size=1,
+            max_size=max_connections,
+            max_waiting=MAX_WAITING,
+            timeout=WAIT_SECONDS,
+            open=True,
+            reconnect_timeout=5,
+        )
+
+    def read(self, query: Callable[[Connection], T]) -> T:
+        """Run a query that changes nothing; once more if its connection turns out to have been lost.
+
+        Raises DatabaseAwayError or BusyError.
+        """
+        try:
+            with self._pool.connection() as conn:
+                return query(conn)
+        except (PoolTimeout, TooManyRequests) as error:
+            raise (BusyError if self._pool.get_stats().get("pool_size") else DatabaseAwayError) from error
+        except NoAnswerError as error:
+            raise DatabaseAwayError from error
+        except psycopg.OperationalError:
+            return self._read_again(query)
+
+    def _read_again(self, query: Callable[[Connection], T]) -> T:
+        """After a restart of the database every connection in the pool is dead: look through them first."""
+        try:
+            self._pool.check()
+            with self._pool.connection() as conn:
+                return query(conn)
+        except (psycopg.OperationalError, PoolTimeout) as error:
+            raise DatabaseAwayError from error
+
+    def close(self) -> None:
+        self._pool.close()
+
+
+def _bound(conn: BoundedConnection) -> None:
+    conn.answer_seconds = READ_SECONDS
