@@ -1,0 +1,1 @@
+"""How the outside reaches the ledger: HTTP, settings, processes, and the command line."""

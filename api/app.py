@@ -1,0 +1,49 @@
+"""The whole route table on one screen."""
+
+import falcon
+
+from api import fungible, health, non_fungible, problems, requests, reservations
+from api.service import Service
+from ledger.commands import AddStock, RemoveStock
+from ledger.errors import LedgerError
+
+
+def create_app(service: Service) -> "falcon.App[falcon.Request, falcon.Response]":
+    """The WSGI application; it opens nothing and starts nothing."""
+    app = falcon.App(middleware=[Envelope()])
+    app.req_options.strip_url_path_trailing_slash = False
+    app.req_options.auto_parse_qs_csv = False
+    app.set_error_serializer(lambda req, resp, error: problems.http_problem(req, resp, error, {}))
+    app.add_error_handler(Exception, problems.unexpected_problem)
+    app.add_error_handler(falcon.HTTPError, problems.http_problem)
+    app.add_error_handler(LedgerError, problems.ledger_problem)
+
+    route = app.add_route
+    route("/api/fungible", fungible.Products(service))
+    route("/api/fungible/{sku}", fungible.Product(service))
+    route("/api/fungible/{sku}/add/{quantity_text}", fungible.Movement(service, AddStock))
+    route("/api/fungible/{sku}/remove/{quantity_text}", fungible.Movement(service, RemoveStock))
+    route("/api/fungible/{sku}/reserve/{quantity_text}", fungible.Reserve(service))
+    route("/api/non-fungible", non_fungible.Products(service))
+    route("/api/non-fungible/{sku}", non_fungible.Product(service))
+    route("/api/non-fungible/{sku}/{sn}", non_fungible.Item(service))
+    route("/api/non-fungible/{sku}/{sn}/reservation", non_fungible.ItemReservation(service))
+    route("/api/reservations", reservations.Reservations(service))
+    route("/api/reservations/{reservation_id:uuid}", reservations.Reservation(service))
+    route("/api/reservations/{reservation_id:uuid}/release", reservations.Release(service))
+    route("/api/reservations/{reservation_id:uuid}/extend", reservations.Extend(service))
+    route("/api/reservations/{reservation_id:uuid}/purchase", reservations.Purchase(service))
+    route("/api/reservations/{reservation_id:uuid}/return", reservations.Return(service))
+    route("/api/fulfilment-requests", reservations.FulfilmentRequests(service))
+    route("/health/live", health.Live())
+    route("/health/ready", health.Ready(service))
+    return app
+
+
+class Envelope:
+    """What every request and answer carries, whatever the route."""
+
+    def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
+        req.context.request_id = requests.request_id(req)
+        resp.set_header("X-Request-Id", req.context.request_id)
+        requests.check_target(req)

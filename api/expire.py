@@ -1,0 +1,47 @@
+"""The process that writes down that reservations are over, and forgets old idempotency keys."""
+
+import signal
+import time
+from collections.abc import Sequence
+from functools import partial
+from uuid import UUID
+
+from api.settings import Settings
+from ledger.expiry import Expiry
+from ledger.ledger import Ledger
+from ledger.store import idempotency
+from projections import reservations
+from projections.inline import InlineReadModels
+from projections.reader import Reader
+
+FORGET_EVERY_SECONDS = 60.0
+
+
+def run(settings: Settings, url: str) -> None:
+    """Work until SIGTERM or SIGINT; any number of these may run side by side."""
+    ledger = Ledger(url, settings.schema, InlineReadModels())
+    reader = Reader(url, settings.schema, max_connections=1)
+    next_forget = time.monotonic()
+
+    def due(limit: int) -> tuple[Sequence[UUID], float | None]:
+        nonlocal next_forget
+        if time.monotonic() >= next_forget:
+            forgotten = reader.read(partial(idempotency.forget, days=settings.idempotency_days))
+            more = forgotten == idempotency.MAX_FORGOTTEN
+            next_forget = time.monotonic() + (0 if more else FORGET_EVERY_SECONDS)
+        return reader.read(lambda conn: reservations.due(conn, limit))
+
+    expiry = Expiry(ledger, due)
+    before = {s: signal.signal(s, lambda *_: expiry.stop()) for s in _heeded()}
+    try:
+        expiry.run()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        ledger.close()
+        reader.close()
+
+
+def _heeded() -> list[signal.Signals]:
+    """A supervised process ignores SIGINT, which its parent turns into SIGTERM, and must go on doing so."""
+    return [s for s in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(s) != signal.SIG_IGN]

@@ -1,0 +1,38 @@
+"""/health: `live` when the process can answer, `ready` when the ledger can be read and written."""
+
+import falcon
+import msgspec
+
+from api.service import Service
+from ledger.errors import LedgerError
+from ledger.store import migrate
+from projections import reservations
+
+
+class Live:
+    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
+        resp.data = msgspec.json.encode({"status": "live"})
+
+
+class Ready:
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
+        checks = {"database": False, "migrated": False, "committer": self._service.ledger.is_alive()}
+        expiry = None
+        try:
+            checks["migrated"] = self._service.reader.read(migrate.is_current)
+            checks["database"] = True
+            lag = self._service.reader.read(reservations.lag)
+            expiry = {"overdue": lag.overdue, "lag_seconds": round(max(0.0, lag.seconds), 3)}
+        except LedgerError:
+            resp.set_header("Retry-After", "1")
+        ready = all(checks.values())
+        if not ready:
+            resp.status = falcon.HTTP_503
+            resp.content_type = "application/problem+json"
+            problem = {"type": "/problems/not-ready", "title": "Not ready", "status": 503}
+            resp.data = msgspec.json.encode(problem | {"detail": "The service cannot work yet.", "checks": checks})
+        else:
+            resp.data = msgspec.json.encode({"status": "ready", "checks": checks, "expiry": expiry})

@@ -1,0 +1,102 @@
+"""/api/non-fungible: single pieces, each with its serial number."""
+
+import falcon
+
+from api import answers, cursors, requests
+from api.schemas import ItemAnswer, ItemBody, NonFungibleAnswer, ReasonBody, ReserveBody
+from api.service import Service, common, new_id
+from ledger import items as item_rules
+from ledger.commands import ItemChanges, ProductChanges, PutItem, ReleaseItem, ReserveItem
+from ledger.errors import UnknownError
+from ledger.identifiers import identifier
+from ledger.products import require
+from projections import items
+
+
+class Products:
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        requests.known_parameters(req, "limit", "cursor")
+        limit, after = requests.limit(req), cursors.decode(req.get_param("cursor"), "")
+        position, found = self._service.reader.read(lambda conn: items.products_page(conn, after, limit + 1))
+        answers.page(resp, [(c.product.sku, NonFungibleAnswer.of(c)) for c in found], limit, position)
+
+
+class Product:
+    """A product with counts and a page of its items."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response, sku: str) -> None:
+        sku = identifier(sku, "sku")
+        requests.known_parameters(req, "limit", "cursor")
+        limit, after = requests.limit(req), cursors.decode(req.get_param("cursor"), "")
+        position, counted, found = self._service.reader.read(lambda conn: items.page(conn, sku, after, limit + 1))
+        try:
+            product = require(counted.product if counted else None, sku, "non-fungible")
+        except UnknownError as error:
+            error.position = position
+            raise
+        assert counted is not None, "the product was required"
+        shown = [ItemAnswer.of(product, item) for item in found[:limit]]
+        next_cursor = cursors.encode(shown[-1].sn) if len(found) > limit else None
+        answers.answer(resp, NonFungibleAnswer.of(counted, shown, next_cursor), position)
+
+
+class Item:
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response, sku: str, sn: str) -> None:
+        sku, sn = identifier(sku, "sku"), identifier(sn, "sn")
+        requests.known_parameters(req)
+        position, product, item = self._service.reader.read(lambda conn: items.get(conn, sku, sn))
+        try:
+            payload = ItemAnswer.of(require(product, sku, "non-fungible"), item_rules.require(item, sku, sn))
+        except UnknownError as error:
+            error.position = position
+            raise
+        answers.versioned(req, resp, payload, position)
+
+    def on_put(self, req: falcon.Request, resp: falcon.Response, sku: str, sn: str) -> None:
+        sku, sn = identifier(sku, "sku"), identifier(sn, "sn")
+        body = requests.body(req, ItemBody)
+        command = PutItem(
+            sku=sku,
+            sn=sn,
+            purchase_id=new_id(),
+            product=ProductChanges(**requests.given(body, "name", "description", "shipping_weight_grams")),
+            item=ItemChanges(**requests.given(body, "color", "notes", "price_cents")),
+            sold=body.sold,
+            **common(req),
+        )
+        answers.item(req, resp, self._service.ledger.handle(command))
+
+
+class ItemReservation:
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def on_put(self, req: falcon.Request, resp: falcon.Response, sku: str, sn: str) -> None:
+        sku, sn = identifier(sku, "sku"), identifier(sn, "sn")
+        body = requests.body(req, ReserveBody)
+        command = ReserveItem(
+            sku=sku,
+            sn=sn,
+            reservation_id=body.reservation_id or new_id(),
+            ttl_seconds=self._service.ttl(body.ttl_seconds),
+            owner=body.owner,
+            reason=body.reason,
+            reference=body.reference,
+            **common(req),
+        )
+        answers.item(req, resp, self._service.ledger.handle(command))
+
+    def on_delete(self, req: falcon.Request, resp: falcon.Response, sku: str, sn: str) -> None:
+        sku, sn = identifier(sku, "sku"), identifier(sn, "sn")
+        body = requests.body(req, ReasonBody)
+        command = ReleaseItem(sku=sku, sn=sn, reason=body.reason, reference=body.reference, **common(req))
+        answers.item(req, resp, self._service.ledger.handle(command))

@@ -1,0 +1,79 @@
+"""Every error as `application/problem+json` (RFC 9457): one table from error class to status and slug."""
+
+import logging
+from typing import Any
+
+import falcon
+import msgspec
+
+from api.schemas import ShortageAnswer
+from ledger import errors
+
+logger = logging.getLogger(__name__)
+
+PROBLEMS: dict[type[errors.LedgerError], tuple[int, str, str]] = {
+    errors.InvalidError: (422, "invalid", "The request is well-formed but invalid"),
+    errors.UnknownProductError: (404, "unknown-product", "No such product"),
+    errors.UnknownItemError: (404, "unknown-item", "No such item"),
+    errors.UnknownReservationError: (404, "unknown-reservation", "No such reservation"),
+    errors.OtherKindError: (409, "other-kind", "The product is of the other kind"),
+    errors.InsufficientStockError: (409, "insufficient-stock", "Not enough is available"),
+    errors.StockLimitError: (409, "stock-limit", "The stock would be too large"),
+    errors.ItemHeldError: (409, "already-reserved", "The item is already reserved"),
+    errors.ItemSoldError: (409, "already-sold", "The item is already sold"),
+    errors.ReservationIdTakenError: (409, "reservation-id-taken", "The reservation exists with other content"),
+    errors.ReservationEndedError: (409, "reservation-ended", "The reservation is over"),
+    errors.NotHeldError: (409, "not-held", "The reservation does not hold that much"),
+    errors.PreconditionFailedError: (412, "precondition-failed", "The precondition does not hold"),
+    errors.KeyReusedError: (422, "idempotency-key-reused", "The key was used with another request"),
+    errors.BusyError: (503, "busy", "Overloaded"),
+    errors.DatabaseAwayError: (503, "database-away", "The database cannot be reached"),
+    errors.OutcomeUnknownError: (503, "outcome-unknown", "The outcome is not known yet"),
+}
+
+_HTTP_SLUGS = {
+    400: "bad-request",
+    404: "not-found",
+    405: "method-not-allowed",
+    413: "body-too-large",
+    415: "not-json",
+}
+
+
+def ledger_problem(req: falcon.Request, resp: falcon.Response, error: errors.LedgerError, _params: Any) -> None:
+    """A refusal of the ledger, with its data beside the text; anything not in the table is a defect."""
+    if type(error) not in PROBLEMS:
+        unexpected_problem(req, resp, error, _params)
+        return
+    status, slug, title = PROBLEMS[type(error)]
+    members = dict(error.members)
+    if isinstance(error, errors.InsufficientStockError):
+        members["shortages"] = [ShortageAnswer.of(s, error.next_release_at) for s in error.shortages]
+    if isinstance(error, errors.UnavailableError):
+        resp.set_header("Retry-After", str(error.retry_after_seconds))
+    if error.position is not None:
+        resp.set_header("Ledger-Position", str(error.position))
+    _write(resp, status, slug, title, str(error), members)
+
+
+def http_problem(_req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError, _params: Any) -> None:
+    """What the framework refuses: no such path, a wrong method (with `Allow`), a body that cannot be read."""
+    status = error.status_code
+    slug = _HTTP_SLUGS.get(status, f"http-{status}")
+    if error.headers:
+        resp.set_headers(error.headers)
+    title = error.title or falcon.code_to_http_status(status).partition(" ")[2]
+    _write(resp, status, slug, title, error.description or f"{title}.", {})
+
+
+def unexpected_problem(req: falcon.Request, resp: falcon.Response, error: Exception, _params: Any) -> None:
+    """A defect of ours: logged with its stack, told without it."""
+    logger.error("%s %s failed", req.method, req.path, exc_info=error)
+    _write(resp, 500, "internal-error", "Internal error", "The service failed; this has been logged.", {})
+
+
+def _write(resp: falcon.Response, status: int, slug: str, title: str, detail: str, members: dict[str, Any]) -> None:
+    resp.status = status
+    resp.content_type = "application/problem+json"
+    fixed = {"type": f"/problems/{slug}", "title": title, "status": status, "detail": detail}
+    resp.data = msgspec.json.encode(fixed | members)

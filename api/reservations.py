@@ -1,0 +1,158 @@
+"""/api/reservations: what carts hold, and the ways in which that ends."""
+
+from uuid import UUID
+
+import falcon
+
+from api import answers, cursors, requests
+from api.schemas import CartBody, ExtendBody, LinesBody, ReasonBody, ReservationAnswer
+from api.service import Service, fingerprint, new_id, unconditional
+from ledger.commands import (
+    ExtendReservation,
+    MakeReservation,
+    PurchaseReservation,
+    ReleaseReservation,
+    ReturnPurchase,
+)
+from ledger.errors import InvalidError, UnknownReservationError
+from ledger.identifiers import identifier
+from projections import fulfilment_requests, reservations
+
+_STATES = ("open", "released", "expired", "purchased")
+
+
+class Reservations:
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        requests.known_parameters(req, "limit", "cursor", "state", "owner", "sku")
+        limit, after = requests.limit(req), cursors.decode(req.get_param("cursor"), 0)
+        state, owner, sku = (req.get_param(name) for name in ("state", "owner", "sku"))
+        if state is not None and state not in _STATES:
+            raise InvalidError({"state": f"must be one of {', '.join(_STATES)}"})
+        wanted = identifier(sku, "sku") if sku is not None else None
+        position, now, found = self._service.reader.read(
+            lambda conn: reservations.page(conn, after, limit + 1, state=state, owner=owner, sku=wanted)
+        )
+        answers.page(resp, [(r.position, ReservationAnswer.of(r, now)) for r in found], limit, position)
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        body = requests.body(req, CartBody)
+        lines, ttl = requests.lines(body.lines), self._service.ttl(body.ttl_seconds)
+        content = (lines, ttl, body.owner, body.reference, body.partial)
+        command = MakeReservation(
+            reservation_id=body.reservation_id or new_id(),
+            lines=lines,
+            ttl_seconds=ttl,
+            owner=body.owner,
+            reason=body.reason,
+            reference=body.reference,
+            partial=body.partial,
+            fingerprint=fingerprint(body.reservation_id, *content),
+            **unconditional(req),
+        )
+        outcome = self._service.ledger.handle(command)
+        answers.reservation(resp, outcome)
+        resp.status = falcon.HTTP_201
+        assert outcome.reservation is not None, "it has just been made"
+        resp.set_header("Location", f"/api/reservations/{outcome.reservation.reservation_id}")
+
+
+class Reservation:
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def on_delete(self, req: falcon.Request, resp: falcon.Response, reservation_id: UUID) -> None:
+        body = requests.body(req, ReasonBody)
+        command = ReleaseReservation(
+            reservation_id=reservation_id, reason=body.reason, reference=body.reference, **unconditional(req)
+        )
+        answers.reservation(resp, self._service.ledger.handle(command))
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response, reservation_id: UUID) -> None:
+        requests.known_parameters(req)
+        position, now, found = self._service.reader.read(lambda conn: reservations.get(conn, reservation_id))
+        if found is None:
+            error = UnknownReservationError(reservation_id)
+            error.position = position
+            raise error
+        answers.answer(resp, ReservationAnswer.of(found, now), position)
+
+
+class Release:
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response, reservation_id: UUID) -> None:
+        body = requests.body(req, LinesBody)
+        command = ReleaseReservation(
+            reservation_id=reservation_id,
+            lines=requests.lines(body.lines),
+            reason=body.reason,
+            reference=body.reference,
+            **unconditional(req),
+        )
+        answers.reservation(resp, self._service.ledger.handle(command))
+
+
+class Extend:
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response, reservation_id: UUID) -> None:
+        body = requests.body(req, ExtendBody)
+        command = ExtendReservation(
+            reservation_id=reservation_id,
+            ttl_seconds=self._service.ttl(body.ttl_seconds),
+            reason=body.reason,
+            reference=body.reference,
+            **unconditional(req),
+        )
+        answers.reservation(resp, self._service.ledger.handle(command))
+
+
+class Purchase:
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response, reservation_id: UUID) -> None:
+        body = requests.body(req, ReasonBody)
+        command = PurchaseReservation(
+            reservation_id=reservation_id,
+            purchase_id=new_id(),
+            reason=body.reason,
+            reference=body.reference,
+            **unconditional(req),
+        )
+        answers.reservation(resp, self._service.ledger.handle(command))
+
+
+class Return:
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response, reservation_id: UUID) -> None:
+        body = requests.body(req, LinesBody)
+        command = ReturnPurchase(
+            reservation_id=reservation_id,
+            lines=requests.lines(body.lines),
+            reason=body.reason,
+            reference=body.reference,
+            **unconditional(req),
+        )
+        answers.reservation(resp, self._service.ledger.handle(command))
+
+
+class FulfilmentRequests:
+    """What was purchased, in the order of the log: follow it with `?after=` the last position seen."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        requests.known_parameters(req, "limit", "cursor", "after")
+        limit = requests.limit(req)
+        after = cursors.decode(req.get_param("cursor"), requests.position(req, "after"))
+        position, found = self._service.reader.read(lambda conn: fulfilment_requests.page(conn, after, limit + 1))
+        answers.page(resp, [(request.position, request) for request in found], limit, position)

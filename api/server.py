@@ -1,0 +1,230 @@
+"""The HTTP worker: waitress on a listening socket that several forked workers share.
+
+What lives here: the socket, the event loop, the pool of request threads, the drain at SIGTERM.
+What never does: one connection's protocol (channel.py), the parent process (supervisor.py), routes.
+"""
+
+import logging
+import resource
+import select
+import signal
+import socket
+import threading
+import time
+from collections import deque
+from queue import SimpleQueue
+from wsgiref.types import WSGIApplication
+
+from waitress import wasyncore
+from waitress.adjustments import Adjustments
+from waitress.server import TcpWSGIServer
+from waitress.trigger import trigger as Trigger
+
+from api.channel import MAX_BODY_BYTES, MAX_HEADER_BYTES, Channel
+
+__all__ = ["WSGIApplication", "open_socket", "serve_worker"]
+
+logger = logging.getLogger(__name__)
+
+BACKLOG = 1024
+# Per worker; beyond it new connections wait in the backlog. Each takes one file descriptor.
+CONNECTION_LIMIT = 1100
+# Descriptors kept for logs, pools and spilled answers.
+SPARE_FILES = 100
+IDLE_SECONDS = 120.0
+TURN_SECONDS, DRAIN_TURN_SECONDS = 1.0, 0.05
+
+
+def open_socket(host: str, port: int) -> socket.socket:
+    """A listening TCP socket on an IPv4 or IPv6 address or name; port 0 takes a free one. Raises OSError."""
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        sock.listen(BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def serve_worker(
+    app: WSGIApplication,
+    sock: socket.socket,
+    *,
+    threads: int,
+    drain_seconds: float = 10.0,
+    idle_seconds: float = IDLE_SECONDS,
+) -> None:
+    """Answer requests from `sock` until SIGTERM or SIGINT, then drain and return; main thread only.
+
+    The drain takes no new connections, answers every request that has arrived, closes connections that stay silent,
+    and gives up after `drain_seconds`. A connection silent for `idle_seconds` is closed at any time.
+    """
+    server = Server(app, sock, threads=threads, idle_seconds=idle_seconds)
+    # A supervised worker ignores SIGINT (see supervisor.py) and must go on doing so.
+    heeded = [number for number in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, lambda *_: server.drain()) for number in heeded}
+    try:
+        server.serve(drain_seconds)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Pool:
+    """Threads that serve channels, in place of waitress' dispatcher: its queue of conditions costs more per request.
+
+    Nor does it log a warning for every request that has to wait.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._waiting: SimpleQueue[Channel] = SimpleQueue()
+        for number in range(threads):
+            # Daemons: a request that outlives the drain must not keep the process.
+            threading.Thread(target=self._work, name=f"request-{number}", daemon=True).start()
+
+    def add_task(self, channel: Channel) -> None:
+        self._waiting.put(channel)
+
+    def _work(self) -> None:
+        while True:
+            channel = self._waiting.get()
+            try:
+                channel.service()
+            except Exception:
+                logger.exception("serving %r failed", channel)
+                channel.cancel()
+                channel.server.wake(channel)
+
+
+class Server(TcpWSGIServer):
+    """waitress' server on epoll: a turn costs what happened in it, not the number of open connections."""
+
+    channel_class = Channel
+    active_channels: dict[int, Channel]  # type: ignore[assignment]  # the stub says HTTPChannel
+    trigger: Trigger  # type: ignore[assignment]  # the stub says int
+    _map: dict[int, wasyncore.dispatcher]
+    _fileno: int | None
+
+    def __init__(self, app: WSGIApplication, sock: socket.socket, *, threads: int, idle_seconds: float) -> None:
+        adjustments = Adjustments(
+            sockets=[sock],
+            threads=threads,
+            ident=None,
+            backlog=BACKLOG,
+            connection_limit=_connection_limit(),
+            cleanup_interval=1,
+            recv_bytes=1 << 16,
+            max_request_header_size=MAX_HEADER_BYTES,
+            # waitress refuses from this size on; for chunked bodies it counts the chunks' heads too.
+            max_request_body_size=MAX_BODY_BYTES + 1,
+            # Above the largest body: requests never touch the disk. Answers do from 1 MiB unsent (outbuf_overflow),
+            # and their writer waits from 16 MiB unsent (outbuf_high_watermark).
+            inbuf_overflow=2 * MAX_BODY_BYTES,
+            expose_tracebacks=False,
+            clear_untrusted_proxy_headers=True,
+        )
+        self.idle_seconds = idle_seconds
+        self._listener = sock
+        self.draining = False
+        self.draining_since = 0.0
+        self._epoll = select.epoll()
+        self._woken: deque[Channel] = deque()
+        self._wake_sent = False
+        address = sock.getsockname()
+        super().__init__(
+            app,
+            {},
+            _sock=sock,
+            dispatcher=Pool(threads),  # type: ignore[arg-type]  # of a dispatcher only add_task is used
+            adj=adjustments,
+            sockinfo=(sock.family, sock.type, sock.proto, address),
+            bind_socket=False,
+        )
+        self.interest = select.EPOLLIN
+        for fileno in self._map:
+            self._epoll.register(fileno, select.EPOLLIN)
+
+    def serve(self, drain_seconds: float) -> None:
+        """Serve until `drain` has been called and is done, or has lasted for `drain_seconds`."""
+        while not self.draining:
+            self._turn(TURN_SECONDS)
+        self._stop_accepting()
+        deadline = self.draining_since + drain_seconds
+        while self.active_channels and time.time() < deadline:
+            self._turn(DRAIN_TURN_SECONDS)
+            self.maintenance(time.time())
+        if self.active_channels:
+            logger.warning("%d connections cut after draining for %g s", len(self.active_channels), drain_seconds)
+
+    def _turn(self, seconds: float) -> None:
+        """Wait for events and handle them. Only an event on a channel itself closes it within the loop over events:
+        were its number taken by a new connection, an old event would be mistaken for the new one's."""
+        for fileno, events in self._epoll.poll(seconds):
+            target = self._map.get(fileno)
+            if target is not None:
+                wasyncore.readwrite(target, events)
+            if isinstance(target, Channel):
+                self.update(target)
+        self._wake_sent = False
+        while self._woken:
+            channel = self._woken.popleft()
+            if channel.writable():
+                channel.handle_write()
+            self.update(channel)
+        if self.accepting:
+            self.update(self)  # waitress looks after silent connections and the connection limit in readable()
+
+    def watch(self, channel: Channel) -> None:
+        channel.interest = select.EPOLLIN
+        self._epoll.register(channel.socket, select.EPOLLIN)
+
+    def update(self, watched: "Channel | Server") -> None:
+        """Tell epoll what to look for, if that has changed."""
+        if watched._fileno is None:  # closed
+            return
+        interest = (select.EPOLLIN if watched.readable() else 0) | (select.EPOLLOUT if watched.writable() else 0)
+        if interest != watched.interest:
+            watched.interest = interest
+            self._epoll.modify(watched._fileno, interest)
+
+    def wake(self, channel: Channel) -> None:
+        """Have the loop look at a channel again; from any thread."""
+        self._woken.append(channel)
+        if not self._wake_sent:
+            self._wake_sent = True
+            self.trigger.pull_trigger()
+
+    def pull_trigger(self) -> None:
+        """Nothing: waitress calls it after every answer, but channels know better when to `wake` the loop."""
+
+    def maintenance(self, now: float) -> None:
+        for channel in list(self.active_channels.values()):
+            if channel.is_overdue(now):
+                channel.handle_close()
+
+    def drain(self) -> None:
+        """End `serve` in an orderly way; safe in a signal handler."""
+        self.draining = True
+        self.trigger.pull_trigger()
+
+    def _stop_accepting(self) -> None:
+        """Take what waits in the backlog, since its requests may have arrived; then leave the socket to the others."""
+        self.draining_since = time.time()
+        before = -1
+        while before < len(self._map) < self.adj.connection_limit:
+            before = len(self._map)
+            self.handle_accept()
+        self.accepting = False
+        self._epoll.unregister(self._listener)
+
+
+def _connection_limit() -> int:
+    """CONNECTION_LIMIT, or what the limit of open files leaves after raising it as far as allowed."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return min(CONNECTION_LIMIT, max(1, hard - SPARE_FILES))

@@ -1,0 +1,52 @@
+"""What responders work with, and what every command carries besides its own members."""
+
+import hashlib
+import uuid
+from typing import Any
+from uuid import UUID
+
+import falcon
+from msgspec import UNSET, Struct, UnsetType
+
+from api import requests
+from ledger.errors import InvalidError
+from ledger.ledger import Ledger
+from projections.reader import Reader
+
+
+class Service(Struct, frozen=True):
+    ledger: Ledger
+    reader: Reader
+    reservation_ttl_seconds: int
+
+    def ttl(self, asked: int | UnsetType) -> int:
+        """How long a hold lasts, in seconds."""
+        return self.reservation_ttl_seconds if asked is UNSET else asked
+
+
+def common(req: falcon.Request) -> dict[str, Any]:
+    """Members of every command: request id, idempotency key and precondition."""
+    return {
+        "request_id": req.context.request_id,
+        "key": requests.key(req),
+        "precondition": requests.precondition(req),
+    }
+
+
+def unconditional(req: falcon.Request) -> dict[str, Any]:
+    """The same for a command on a reservation, which has no version; raises InvalidError for a precondition."""
+    members = common(req)
+    if members["precondition"] is not None:
+        raise InvalidError({"If-Match": "is not known here: a reservation has no version"})
+    return members
+
+
+def fingerprint(chosen: UUID | None, *content: object) -> str | None:
+    """Identifies what a reservation asks for, where the caller chose its id; None where we do."""
+    if chosen is None:
+        return None
+    return hashlib.sha256(repr(content).encode()).hexdigest()[:32]
+
+
+def new_id() -> UUID:
+    return uuid.uuid4()

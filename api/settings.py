@@ -1,0 +1,134 @@
+"""Settings, by environment and by flag with the same names. A bad one is refused at start with one clear line."""
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from ledger.identifiers import MAX_TTL_SECONDS
+
+_SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,50}")
+
+
+class SettingError(Exception):
+    """A setting that cannot be used; the text is one line that says which and why."""
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    host: str
+    port: int
+    data_dir: Path
+    workers: int
+    threads: int
+    schema: str
+    reservation_ttl_seconds: int
+    idempotency_days: int
+    database_url: str | None
+
+
+class Setting(Struct, frozen=True):
+    """`name` is the environment variable; the flag is the same without the prefix, in lower case."""
+
+    name: str
+    default: str
+    help: str
+    parse: Callable[[str], Any]
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.removeprefix("STOCKLEDGER_").lower().replace("_", "-")
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,10}", text, re.ASCII) or not low <= int(text) <= high:
+            raise SettingError(f"must be a whole number from {low} to {high}")
+        return int(text)
+
+    return parse
+
+
+def _host(text: str) -> str:
+    if not text or any(c.isspace() for c in text):
+        raise SettingError("must be an address or host name")
+    return text
+
+
+def _schema(text: str) -> str:
+    if not _SCHEMA.fullmatch(text) or text.startswith("pg_"):
+        raise SettingError("must be a lower-case name of letters, digits and _, at most 51 characters, not pg_...")
+    return text
+
+
+def _folder(text: str) -> Path:
+    if not text:
+        raise SettingError("must be a folder")
+    path = Path(text).expanduser().absolute()
+    if path.exists() and not path.is_dir():
+        raise SettingError(f"{path} is not a folder")
+    return path
+
+
+def _url(text: str) -> str:
+    if not text.startswith(("postgresql://", "postgres://")):
+        raise SettingError("must begin with postgresql://")
+    return text
+
+
+def _default_data_dir() -> str:
+    """Root's own folders are closed to the user that PostgreSQL then runs as."""
+    if os.geteuid() == 0:
+        return "/var/lib/stockledger"
+    return str(Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share") / "stockledger")
+
+
+def _default_workers() -> str:
+    return str(min(4, len(os.sched_getaffinity(0))))
+
+
+SETTINGS = (
+    Setting("STOCKLEDGER_HOST", "127.0.0.1", "address to listen on", _host),
+    Setting("STOCKLEDGER_PORT", "8000", "port to listen on (0: any free one)", _whole(0, 65_535)),
+    Setting("STOCKLEDGER_DATA_DIR", _default_data_dir(), "folder of the embedded PostgreSQL", _folder),
+    Setting("STOCKLEDGER_WORKERS", _default_workers(), "HTTP processes; one per core, at most 4", _whole(1, 64)),
+    Setting("STOCKLEDGER_THREADS", "32", "threads of each HTTP process", _whole(1, 256)),
+    Setting("STOCKLEDGER_SCHEMA", "stockledger", "schema that holds this ledger: one schema, one ledger", _schema),
+    Setting(
+        "STOCKLEDGER_RESERVATION_TTL",
+        "3600",
+        "seconds that a reservation lasts when the caller does not say",
+        _whole(1, MAX_TTL_SECONDS),
+    ),
+    Setting(
+        "STOCKLEDGER_IDEMPOTENCY_DAYS", "7", "days that answers are kept for their Idempotency-Key", _whole(1, 365)
+    ),
+    Setting("DATABASE_URL", "", "PostgreSQL to use, postgresql://...; without it the embedded one", _url),
+)
+
+
+def read_settings(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> Settings:
+    """Settings from flags (by setting name), else the environment, else defaults; raises SettingError."""
+    values: dict[str, Any] = {}
+    for setting in SETTINGS:
+        text = flags.get(setting.name)
+        if text is None:
+            text = environment.get(setting.name, "").strip() or setting.default
+        try:
+            values[setting.name] = setting.parse(text) if text else None
+        except SettingError as error:
+            # The text itself is not repeated: a database URL may hold a password.
+            raise SettingError(f"{setting.name} {error}") from None
+    return Settings(
+        host=values["STOCKLEDGER_HOST"],
+        port=values["STOCKLEDGER_PORT"],
+        data_dir=values["STOCKLEDGER_DATA_DIR"],
+        workers=values["STOCKLEDGER_WORKERS"],
+        threads=values["STOCKLEDGER_THREADS"],
+        schema=values["STOCKLEDGER_SCHEMA"],
+        reservation_ttl_seconds=values["STOCKLEDGER_RESERVATION_TTL"],
+        idempotency_days=values["STOCKLEDGER_IDEMPOTENCY_DAYS"],
+        database_url=values["DATABASE_URL"],
+    )
