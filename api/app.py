@@ -2,9 +2,8 @@
 
 import falcon
 
-from api import fungible, health, non_fungible, problems, requests, reservations
+from api import fungible, health, intents, non_fungible, problems, requests, reservations
 from api.service import Service
-from ledger.commands import AddStock, RemoveStock
 from ledger.errors import LedgerError
 
 
@@ -21,8 +20,8 @@ def create_app(service: Service) -> "falcon.App[falcon.Request, falcon.Response]
     route = app.add_route
     route("/api/fungible", fungible.Products(service))
     route("/api/fungible/{sku}", fungible.Product(service))
-    route("/api/fungible/{sku}/add/{quantity_text}", fungible.Movement(service, AddStock))
-    route("/api/fungible/{sku}/remove/{quantity_text}", fungible.Movement(service, RemoveStock))
+    route("/api/fungible/{sku}/add/{quantity_text}", fungible.Movement(service, intents.add))
+    route("/api/fungible/{sku}/remove/{quantity_text}", fungible.Movement(service, intents.remove))
     route("/api/fungible/{sku}/reserve/{quantity_text}", fungible.Reserve(service))
     route("/api/non-fungible", non_fungible.Products(service))
     route("/api/non-fungible/{sku}", non_fungible.Product(service))

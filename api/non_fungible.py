@@ -2,11 +2,10 @@
 
 import falcon
 
-from api import answers, cursors, requests
+from api import answers, cursors, intents, requests
 from api.schemas import ItemAnswer, ItemBody, NonFungibleAnswer, ReasonBody, ReserveBody
-from api.service import Service, common, new_id
+from api.service import Service, common
 from ledger import items as item_rules
-from ledger.commands import ItemChanges, ProductChanges, PutItem, ReleaseItem, ReserveItem
 from ledger.errors import UnknownError
 from ledger.identifiers import identifier
 from ledger.products import require
@@ -63,16 +62,7 @@ class Item:
 
     def on_put(self, req: falcon.Request, resp: falcon.Response, sku: str, sn: str) -> None:
         sku, sn = identifier(sku, "sku"), identifier(sn, "sn")
-        body = requests.body(req, ItemBody)
-        command = PutItem(
-            sku=sku,
-            sn=sn,
-            purchase_id=new_id(),
-            product=ProductChanges(**requests.given(body, "name", "description", "shipping_weight_grams")),
-            item=ItemChanges(**requests.given(body, "color", "notes", "price_cents")),
-            sold=body.sold,
-            **common(req),
-        )
+        command = intents.put_item(requests.body(req, ItemBody), sku, sn, common(req))
         answers.item(req, resp, self._service.ledger.handle(command))
 
 
@@ -82,21 +72,10 @@ class ItemReservation:
 
     def on_put(self, req: falcon.Request, resp: falcon.Response, sku: str, sn: str) -> None:
         sku, sn = identifier(sku, "sku"), identifier(sn, "sn")
-        body = requests.body(req, ReserveBody)
-        command = ReserveItem(
-            sku=sku,
-            sn=sn,
-            reservation_id=body.reservation_id or new_id(),
-            ttl_seconds=self._service.ttl(body.ttl_seconds),
-            owner=body.owner,
-            reason=body.reason,
-            reference=body.reference,
-            **common(req),
-        )
+        command = intents.reserve_item(self._service, requests.body(req, ReserveBody), sku, sn, common(req))
         answers.item(req, resp, self._service.ledger.handle(command))
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, sku: str, sn: str) -> None:
         sku, sn = identifier(sku, "sku"), identifier(sn, "sn")
-        body = requests.body(req, ReasonBody)
-        command = ReleaseItem(sku=sku, sn=sn, reason=body.reason, reference=body.reference, **common(req))
+        command = intents.release_item(requests.body(req, ReasonBody), sku, sn, common(req))
         answers.item(req, resp, self._service.ledger.handle(command))

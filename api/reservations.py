@@ -4,16 +4,9 @@ from uuid import UUID
 
 import falcon
 
-from api import answers, cursors, requests
+from api import answers, cursors, intents, requests
 from api.schemas import CartBody, ExtendBody, LinesBody, ReasonBody, ReservationAnswer
-from api.service import Service, fingerprint, new_id, unconditional
-from ledger.commands import (
-    ExtendReservation,
-    MakeReservation,
-    PurchaseReservation,
-    ReleaseReservation,
-    ReturnPurchase,
-)
+from api.service import Service, unconditional
 from ledger.errors import InvalidError, UnknownReservationError
 from ledger.identifiers import identifier
 from projections import fulfilment_requests, reservations
@@ -38,20 +31,7 @@ class Reservations:
         answers.page(resp, [(r.position, ReservationAnswer.of(r, now)) for r in found], limit, position)
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        body = requests.body(req, CartBody)
-        lines, ttl = requests.lines(body.lines), self._service.ttl(body.ttl_seconds)
-        content = (lines, ttl, body.owner, body.reference, body.partial)
-        command = MakeReservation(
-            reservation_id=body.reservation_id or new_id(),
-            lines=lines,
-            ttl_seconds=ttl,
-            owner=body.owner,
-            reason=body.reason,
-            reference=body.reference,
-            partial=body.partial,
-            fingerprint=fingerprint(body.reservation_id, *content),
-            **unconditional(req),
-        )
+        command = intents.make_cart(self._service, requests.body(req, CartBody), unconditional(req))
         outcome = self._service.ledger.handle(command)
         answers.reservation(resp, outcome)
         resp.status = falcon.HTTP_201
@@ -64,10 +44,7 @@ class Reservation:
         self._service = service
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, reservation_id: UUID) -> None:
-        body = requests.body(req, ReasonBody)
-        command = ReleaseReservation(
-            reservation_id=reservation_id, reason=body.reason, reference=body.reference, **unconditional(req)
-        )
+        command = intents.release(requests.body(req, ReasonBody), reservation_id, unconditional(req))
         answers.reservation(resp, self._service.ledger.handle(command))
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, reservation_id: UUID) -> None:
@@ -85,14 +62,7 @@ class Release:
         self._service = service
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, reservation_id: UUID) -> None:
-        body = requests.body(req, LinesBody)
-        command = ReleaseReservation(
-            reservation_id=reservation_id,
-            lines=requests.lines(body.lines),
-            reason=body.reason,
-            reference=body.reference,
-            **unconditional(req),
-        )
+        command = intents.release(requests.body(req, LinesBody), reservation_id, unconditional(req))
         answers.reservation(resp, self._service.ledger.handle(command))
 
 
@@ -101,14 +71,7 @@ class Extend:
         self._service = service
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, reservation_id: UUID) -> None:
-        body = requests.body(req, ExtendBody)
-        command = ExtendReservation(
-            reservation_id=reservation_id,
-            ttl_seconds=self._service.ttl(body.ttl_seconds),
-            reason=body.reason,
-            reference=body.reference,
-            **unconditional(req),
-        )
+        command = intents.extend(self._service, requests.body(req, ExtendBody), reservation_id, unconditional(req))
         answers.reservation(resp, self._service.ledger.handle(command))
 
 
@@ -117,14 +80,7 @@ class Purchase:
         self._service = service
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, reservation_id: UUID) -> None:
-        body = requests.body(req, ReasonBody)
-        command = PurchaseReservation(
-            reservation_id=reservation_id,
-            purchase_id=new_id(),
-            reason=body.reason,
-            reference=body.reference,
-            **unconditional(req),
-        )
+        command = intents.purchase(requests.body(req, ReasonBody), reservation_id, unconditional(req))
         answers.reservation(resp, self._service.ledger.handle(command))
 
 
@@ -133,14 +89,7 @@ class Return:
         self._service = service
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, reservation_id: UUID) -> None:
-        body = requests.body(req, LinesBody)
-        command = ReturnPurchase(
-            reservation_id=reservation_id,
-            lines=requests.lines(body.lines),
-            reason=body.reason,
-            reference=body.reference,
-            **unconditional(req),
-        )
+        command = intents.take_back(requests.body(req, LinesBody), reservation_id, unconditional(req))
         answers.reservation(resp, self._service.ledger.handle(command))
 
 

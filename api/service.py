@@ -1,7 +1,6 @@
 """What responders work with, and what every command carries besides its own members."""
 
 import hashlib
-import uuid
 from typing import Any
 from uuid import UUID
 
@@ -46,7 +45,3 @@ def fingerprint(chosen: UUID | None, *content: object) -> str | None:
     if chosen is None:
         return None
     return hashlib.sha256(repr(content).encode()).hexdigest()[:32]
-
-
-def new_id() -> UUID:
-    return uuid.uuid4()
