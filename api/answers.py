@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from api import cursors
 from api.schemas import FungibleAnswer, ItemAnswer, ReservationAnswer, ShortageAnswer
+from ledger.commands import Command, MakeReservation
 from ledger.decide import Outcome
 
 _encoder = msgspec.json.Encoder()
@@ -44,34 +45,29 @@ def page(resp: falcon.Response, found: Sequence[tuple[str | int, Any]], limit: i
     answer(resp, Page([item for _, item in shown], next_cursor), position)
 
 
-def fungible(req: falcon.Request, resp: falcon.Response, outcome: Outcome) -> FungibleAnswer:
-    """The product as a command left it, with the reservation if it made one."""
-    product, stock, made = outcome.product, outcome.stock, outcome.reservation
-    assert product is not None and stock is not None, "the rule required it"
-    payload = FungibleAnswer.of(product, stock, ReservationAnswer.of(made) if made else None)
-    versioned(req, resp, payload, outcome.position)
-    _mark_replay(resp, outcome)
-    return payload
-
-
-def item(req: falcon.Request, resp: falcon.Response, outcome: Outcome) -> None:
-    product, found = outcome.product, outcome.item
-    assert product is not None and found is not None, "the rule required it"
-    versioned(req, resp, ItemAnswer.of(product, found), outcome.position)
-    _mark_replay(resp, outcome)
-
-
-def reservation(resp: falcon.Response, outcome: Outcome) -> None:
-    """The reservation as a command left it, with what it could not get if it is a partial one."""
-    assert outcome.reservation is not None, "the rule required it"
-    payload = ReservationAnswer.of(outcome.reservation)
+def payload(command: Command, outcome: Outcome) -> tuple[int, Any]:
+    """Status and body of what a command left behind, the same for its single call and in a batch."""
+    product, stock, item, made = outcome.product, outcome.stock, outcome.item, outcome.reservation
+    if item is not None and product is not None:
+        return 200, ItemAnswer.of(product, item)
+    is_cart = isinstance(command, MakeReservation) and command.cart
+    if product is not None and stock is not None and not is_cart:
+        return 200, FungibleAnswer.of(product, stock, ReservationAnswer.of(made) if made else None)
+    assert made is not None, "a command leaves a product, an item or a reservation behind"
+    answered = ReservationAnswer.of(made)
     if outcome.missing:
         missing = [ShortageAnswer.of(short, {}) for short in outcome.missing]
-        payload = msgspec.structs.replace(payload, missing=missing)
-    answer(resp, payload, outcome.position)
-    _mark_replay(resp, outcome)
+        answered = msgspec.structs.replace(answered, missing=missing)
+    return (201 if is_cart else 200), answered
 
 
-def _mark_replay(resp: falcon.Response, outcome: Outcome) -> None:
+def handled(req: falcon.Request, resp: falcon.Response, command: Command, outcome: Outcome) -> Any:
+    """Answer a single call with what its command left behind; returns the body."""
+    resp.status, body = payload(command, outcome)
+    if isinstance(body, FungibleAnswer | ItemAnswer):
+        versioned(req, resp, body, outcome.position)
+    else:
+        answer(resp, body, outcome.position)
     if outcome.replayed:
         resp.set_header("Idempotent-Replayed", "true")
+    return body

@@ -2,7 +2,7 @@
 
 import falcon
 
-from api import fungible, health, intents, non_fungible, problems, requests, reservations
+from api import batch, fungible, health, intents, non_fungible, problems, requests, reservations
 from api.service import Service
 from ledger.errors import LedgerError
 
@@ -33,6 +33,7 @@ def create_app(service: Service) -> "falcon.App[falcon.Request, falcon.Response]
     route("/api/reservations/{reservation_id:uuid}/extend", reservations.Extend(service))
     route("/api/reservations/{reservation_id:uuid}/purchase", reservations.Purchase(service))
     route("/api/reservations/{reservation_id:uuid}/return", reservations.Return(service))
+    route("/api/batch", batch.Batch(service))
     route("/api/fulfilment-requests", reservations.FulfilmentRequests(service))
     route("/health/live", health.Live())
     route("/health/ready", health.Ready(service))

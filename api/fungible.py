@@ -34,8 +34,7 @@ class Products:
             secrets.token_hex(8).upper(),
             unconditional(req) | {"precondition": Precondition(frozenset())},
         )
-        outcome = self._service.ledger.handle(command)
-        made = answers.fungible(req, resp, outcome)
+        made = self._service.answer(req, resp, command)
         resp.set_header("Location", "/api/fungible/" + quote(made.sku, safe=""))
 
 
@@ -56,7 +55,7 @@ class Product:
 
     def on_put(self, req: falcon.Request, resp: falcon.Response, sku: str) -> None:
         command = intents.put_fungible(requests.body(req, FungibleBody), identifier(sku, "sku"), common(req))
-        answers.fungible(req, resp, self._service.ledger.handle(command))
+        self._service.answer(req, resp, command)
 
 
 class Movement:
@@ -69,7 +68,7 @@ class Movement:
     def on_post(self, req: falcon.Request, resp: falcon.Response, sku: str, quantity_text: str) -> None:
         sku, moved = identifier(sku, "sku"), quantity(quantity_text)
         command = self._intent(requests.body(req, ReasonBody), sku, moved, common(req))
-        answers.fungible(req, resp, self._service.ledger.handle(command))
+        self._service.answer(req, resp, command)
 
 
 class Reserve:
@@ -79,4 +78,4 @@ class Reserve:
     def on_post(self, req: falcon.Request, resp: falcon.Response, sku: str, quantity_text: str) -> None:
         sku, wanted = identifier(sku, "sku"), quantity(quantity_text)
         command = intents.reserve(self._service, requests.body(req, ReserveBody), sku, wanted, common(req))
-        answers.fungible(req, resp, self._service.ledger.handle(command))
+        self._service.answer(req, resp, command)

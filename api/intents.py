@@ -48,15 +48,15 @@ def remove(body: ReasonBody, sku: str, quantity: int, common: Common) -> RemoveS
 
 
 def reserve(service: Service, body: ReserveBody, sku: str, quantity: int, common: Common) -> MakeReservation:
-    return _make(service, body, (Line(sku, quantity),), False, common)
+    return _make(service, body, (Line(sku, quantity),), common, cart=False, partial=False)
 
 
 def make_cart(service: Service, body: CartBody, common: Common) -> MakeReservation:
-    return _make(service, body, requests.lines(body.lines), body.partial, common)
+    return _make(service, body, requests.lines(body.lines), common, cart=True, partial=body.partial)
 
 
 def _make(
-    service: Service, body: ReserveBody, lines: tuple[Line, ...], partial: bool, common: Common
+    service: Service, body: ReserveBody, lines: tuple[Line, ...], common: Common, *, cart: bool, partial: bool
 ) -> MakeReservation:
     ttl = service.ttl(body.ttl_seconds)
     content = (lines, ttl, body.owner, body.reference, partial)
@@ -65,6 +65,7 @@ def _make(
         lines=lines,
         ttl_seconds=ttl,
         owner=body.owner,
+        cart=cart,
         partial=partial,
         reason=body.reason,
         reference=body.reference,

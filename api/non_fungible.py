@@ -63,7 +63,7 @@ class Item:
     def on_put(self, req: falcon.Request, resp: falcon.Response, sku: str, sn: str) -> None:
         sku, sn = identifier(sku, "sku"), identifier(sn, "sn")
         command = intents.put_item(requests.body(req, ItemBody), sku, sn, common(req))
-        answers.item(req, resp, self._service.ledger.handle(command))
+        self._service.answer(req, resp, command)
 
 
 class ItemReservation:
@@ -73,9 +73,9 @@ class ItemReservation:
     def on_put(self, req: falcon.Request, resp: falcon.Response, sku: str, sn: str) -> None:
         sku, sn = identifier(sku, "sku"), identifier(sn, "sn")
         command = intents.reserve_item(self._service, requests.body(req, ReserveBody), sku, sn, common(req))
-        answers.item(req, resp, self._service.ledger.handle(command))
+        self._service.answer(req, resp, command)
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, sku: str, sn: str) -> None:
         sku, sn = identifier(sku, "sku"), identifier(sn, "sn")
         command = intents.release_item(requests.body(req, ReasonBody), sku, sn, common(req))
-        answers.item(req, resp, self._service.ledger.handle(command))
+        self._service.answer(req, resp, command)

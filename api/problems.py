@@ -24,6 +24,7 @@ PROBLEMS: dict[type[errors.LedgerError], tuple[int, str, str]] = {
     errors.ReservationIdTakenError: (409, "reservation-id-taken", "The reservation exists with other content"),
     errors.ReservationEndedError: (409, "reservation-ended", "The reservation is over"),
     errors.NotHeldError: (409, "not-held", "The reservation does not hold that much"),
+    errors.AbandonedError: (409, "abandoned", "Another command of the batch was refused"),
     errors.PreconditionFailedError: (412, "precondition-failed", "The precondition does not hold"),
     errors.KeyReusedError: (422, "idempotency-key-reused", "The key was used with another request"),
     errors.BusyError: (503, "busy", "Overloaded"),
@@ -40,20 +41,25 @@ _HTTP_SLUGS = {
 }
 
 
-def ledger_problem(req: falcon.Request, resp: falcon.Response, error: errors.LedgerError, _params: Any) -> None:
-    """A refusal of the ledger, with its data beside the text; anything not in the table is a defect."""
+def problem_of(error: errors.LedgerError) -> tuple[int, dict[str, Any]]:
+    """Status and body of a refusal, with its data beside the text; anything not in the table is a defect."""
     if type(error) not in PROBLEMS:
-        unexpected_problem(req, resp, error, _params)
-        return
+        logger.error("a command failed", exc_info=error)
+        return _INTERNAL["status"], _INTERNAL
     status, slug, title = PROBLEMS[type(error)]
     members = dict(error.members)
     if isinstance(error, errors.InsufficientStockError):
         members["shortages"] = [ShortageAnswer.of(s, error.next_release_at) for s in error.shortages]
+    return status, _problem(status, slug, title, str(error)) | members
+
+
+def ledger_problem(_req: falcon.Request, resp: falcon.Response, error: errors.LedgerError, _params: Any) -> None:
+    status, body = problem_of(error)
     if isinstance(error, errors.UnavailableError):
         resp.set_header("Retry-After", str(error.retry_after_seconds))
     if error.position is not None:
         resp.set_header("Ledger-Position", str(error.position))
-    _write(resp, status, slug, title, str(error), members)
+    write(resp, status, body)
 
 
 def http_problem(_req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError, _params: Any) -> None:
@@ -63,17 +69,32 @@ def http_problem(_req: falcon.Request, resp: falcon.Response, error: falcon.HTTP
     if error.headers:
         resp.set_headers(error.headers)
     title = error.title or falcon.code_to_http_status(status).partition(" ")[2]
-    _write(resp, status, slug, title, error.description or f"{title}.", {})
+    write(resp, status, _problem(status, slug, title, error.description or f"{title}."))
 
 
 def unexpected_problem(req: falcon.Request, resp: falcon.Response, error: Exception, _params: Any) -> None:
     """A defect of ours: logged with its stack, told without it."""
     logger.error("%s %s failed", req.method, req.path, exc_info=error)
-    _write(resp, 500, "internal-error", "Internal error", "The service failed; this has been logged.", {})
+    write(resp, 500, _INTERNAL)
 
 
-def _write(resp: falcon.Response, status: int, slug: str, title: str, detail: str, members: dict[str, Any]) -> None:
+def write(resp: falcon.Response, status: int, body: dict[str, Any]) -> None:
     resp.status = status
     resp.content_type = "application/problem+json"
-    fixed = {"type": f"/problems/{slug}", "title": title, "status": status, "detail": detail}
-    resp.data = msgspec.json.encode(fixed | members)
+    resp.data = msgspec.json.encode(body)
+
+
+def _problem(status: int, slug: str, title: str, detail: str) -> dict[str, Any]:
+    return {"type": f"/problems/{slug}", "title": title, "status": status, "detail": detail}
+
+
+_INTERNAL = _problem(500, "internal-error", "Internal error", "The service failed; this has been logged.")
+
+
+def batch_problem(index: int, error: errors.LedgerError) -> tuple[int, dict[str, Any]]:
+    """An all-or-nothing batch that is refused because its command number `index` is."""
+    status, inner = problem_of(error)
+    if status >= 500:
+        return status, inner
+    detail = f"Command {index} was refused, so none was carried out: {error}"
+    return 409, _problem(409, "batch-refused", "The batch is refused", detail) | {"index": index, "problem": inner}

@@ -32,11 +32,8 @@ class Reservations:
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         command = intents.make_cart(self._service, requests.body(req, CartBody), unconditional(req))
-        outcome = self._service.ledger.handle(command)
-        answers.reservation(resp, outcome)
-        resp.status = falcon.HTTP_201
-        assert outcome.reservation is not None, "it has just been made"
-        resp.set_header("Location", f"/api/reservations/{outcome.reservation.reservation_id}")
+        made = self._service.answer(req, resp, command)
+        resp.set_header("Location", f"/api/reservations/{made.id}")
 
 
 class Reservation:
@@ -45,7 +42,7 @@ class Reservation:
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, reservation_id: UUID) -> None:
         command = intents.release(requests.body(req, ReasonBody), reservation_id, unconditional(req))
-        answers.reservation(resp, self._service.ledger.handle(command))
+        self._service.answer(req, resp, command)
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, reservation_id: UUID) -> None:
         requests.known_parameters(req)
@@ -63,7 +60,7 @@ class Release:
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, reservation_id: UUID) -> None:
         command = intents.release(requests.body(req, LinesBody), reservation_id, unconditional(req))
-        answers.reservation(resp, self._service.ledger.handle(command))
+        self._service.answer(req, resp, command)
 
 
 class Extend:
@@ -72,7 +69,7 @@ class Extend:
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, reservation_id: UUID) -> None:
         command = intents.extend(self._service, requests.body(req, ExtendBody), reservation_id, unconditional(req))
-        answers.reservation(resp, self._service.ledger.handle(command))
+        self._service.answer(req, resp, command)
 
 
 class Purchase:
@@ -81,7 +78,7 @@ class Purchase:
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, reservation_id: UUID) -> None:
         command = intents.purchase(requests.body(req, ReasonBody), reservation_id, unconditional(req))
-        answers.reservation(resp, self._service.ledger.handle(command))
+        self._service.answer(req, resp, command)
 
 
 class Return:
@@ -90,7 +87,7 @@ class Return:
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, reservation_id: UUID) -> None:
         command = intents.take_back(requests.body(req, LinesBody), reservation_id, unconditional(req))
-        answers.reservation(resp, self._service.ledger.handle(command))
+        self._service.answer(req, resp, command)
 
 
 class FulfilmentRequests:

@@ -7,7 +7,8 @@ from uuid import UUID
 import falcon
 from msgspec import UNSET, Struct, UnsetType
 
-from api import requests
+from api import answers, requests
+from ledger.commands import Command
 from ledger.errors import InvalidError
 from ledger.ledger import Ledger
 from projections.reader import Reader
@@ -17,6 +18,10 @@ class Service(Struct, frozen=True):
     ledger: Ledger
     reader: Reader
     reservation_ttl_seconds: int
+
+    def answer(self, req: falcon.Request, resp: falcon.Response, command: Command) -> Any:
+        """Have a command carried out and answer with what it left behind; returns the body."""
+        return answers.handled(req, resp, command, self.ledger.handle(command))
 
     def ttl(self, asked: int | UnsetType) -> int:
         """How long a hold lasts, in seconds."""

@@ -12,9 +12,9 @@ import psycopg
 from msgspec import Struct, field
 
 from ledger.books import Books
-from ledger.commands import Command, ExpireReservation
+from ledger.commands import Command, ExpireReservation, Group
 from ledger.decide import Outcome, decide
-from ledger.errors import InsufficientStockError, LedgerError, Shortage
+from ledger.errors import AbandonedError, InsufficientStockError, LedgerError, Shortage
 from ledger.events import Entry
 from ledger.store.connection import Connection
 from ledger.store.idempotency import Answers
@@ -67,18 +67,19 @@ class ReadModels(Protocol):
 
 
 class Batch:
-    """The commands of one transaction and what became of them. `results` are in the order of `commands`."""
+    """The commands of one transaction and what became of them: `results` by group and command, in order."""
 
-    def __init__(self, commands: Sequence[Command]) -> None:
-        self.commands = commands
-        self.results: list[Result] = []
+    def __init__(self, groups: Sequence[Group]) -> None:
+        self.groups = groups
+        self.results: list[list[Result]] = []
         self.entries: list[Entry] = []
 
     def run(self, conn: Connection, log: Log, read_models: ReadModels) -> None:
         """Run the transaction. An exception leaves it to the caller to roll back or, once sent, to find out."""
         books, answers = self._load(conn, log, read_models)
         transaction = _Transaction(conn, books, answers, read_models)
-        self.results = [transaction.settle(command) for command in self.commands]
+        self.results = [transaction.settle_group(group) for group in self.groups]
+        books, answers = transaction.books, transaction.answers
         self.entries = books.entries
         if self.entries or answers:
             self._commit(conn, log, read_models, books, answers)
@@ -87,11 +88,12 @@ class Batch:
 
     def _load(self, conn: Connection, log: Log, read_models: ReadModels) -> tuple[Books, Answers]:
         answers = Answers()
+        commands = [command for group in self.groups for command in group.commands]
         with conn.pipeline():
             conn.execute("BEGIN")
             head = log.ask_lock_and_head(conn)
-            kept = answers.ask(conn, self.commands)
-            loaded = read_models.ask(conn, Needs.of(self.commands))
+            kept = answers.ask(conn, commands)
+            loaded = read_models.ask(conn, Needs.of(commands))
         books = Books(*head())
         kept()
         loaded(books)
@@ -113,34 +115,48 @@ class _Transaction:
 
     def __init__(self, conn: Connection, books: Books, answers: Answers, read_models: ReadModels) -> None:
         self._conn = conn
-        self._books = books
-        self._answers = answers
+        self.books = books
+        self.answers = answers
         self._read_models = read_models
         self._swept: set[str] = set()
         self._looked_up: set[str] = set()
         self._due: dict[str, Due] = {}
 
-    def settle(self, command: Command) -> Result:
+    def settle_group(self, group: Group) -> list[Result]:
+        """A result for each command; an all-or-nothing group of which one is refused leaves no trace."""
+        if not group.atomic:
+            return [self._settle(command) for command in group.commands]
+        before = self.books.copy(), self.answers.copy(), set(self._swept)
+        results: list[Result] = []
+        for command in group.commands:
+            results.append(self._settle(command))
+            if isinstance(results[-1], LedgerError):
+                self.books, self.answers, self._swept = before
+                others = len(group.commands)
+                return [results[-1] if n == len(results) - 1 else AbandonedError() for n in range(others)]
+        return results
+
+    def _settle(self, command: Command) -> Result:
         """The outcome or the refusal; a refused command changes nothing and disturbs no other."""
         try:
             return self._kept_or_decided(command)
         except LedgerError as error:
-            error.position = self._books.position
+            error.position = self.books.position
             return error
 
     def _kept_or_decided(self, command: Command) -> Outcome:
-        kept = self._answers.find(command)
+        kept = self.answers.find(command)
         if kept is not None:
             return kept
         outcome = self._decided(command)
-        self._answers.keep(command, outcome)
+        self.answers.keep(command, outcome)
         return outcome
 
     def _decided(self, command: Command) -> Outcome:
         """Decide; if that comes up short, once more when what is overdue on the short SKUs has been released."""
         while True:
             try:
-                return decide(self._books, command)
+                return decide(self.books, command)
             except InsufficientStockError as error:
                 if not self._sweep({short.sku for short in error.shortages if short.sn is None}):
                     error.next_release_at = self._next_releases(error.shortages)
@@ -150,7 +166,7 @@ class _Transaction:
         """Write down holds on the SKUs that are over by the clock; False if there are none."""
         if not (wanted := short - self._swept):
             return False
-        books = self._books
+        books = self.books
         overdue = self._read_models.overdue(self._conn, wanted, books.now, MAX_OVERDUE_AT_ONCE)
         if len(overdue) < MAX_OVERDUE_AT_ONCE:
             self._swept |= wanted
@@ -166,7 +182,7 @@ class _Transaction:
         return {(short.sku, short.sn): self._next_release(short) for short in shortages}
 
     def _next_release(self, short: Shortage) -> datetime | None:
-        books = self._books
+        books = self.books
         if short.sn is not None:
             item = books.items[short.sku, short.sn]
             return item.reserved_until if item else None
@@ -179,7 +195,7 @@ class _Transaction:
 
     def _look_up_due(self, skus: set[str]) -> None:
         """Know the first hold on each SKU that no command of this transaction has touched."""
-        touched = self._books.reservations
+        touched = self.books.reservations
         wanted = {sku for sku in skus if sku not in self._looked_up or self._due_is_touched(sku)}
         if wanted:
             self._looked_up |= wanted
@@ -189,4 +205,4 @@ class _Transaction:
 
     def _due_is_touched(self, sku: str) -> bool:
         due = self._due.get(sku)
-        return due is not None and due.reservation_id in self._books.reservations
+        return due is not None and due.reservation_id in self.books.reservations

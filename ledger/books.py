@@ -29,6 +29,14 @@ class Books:
         self.reservations: dict[UUID, Reservation | None] = {}
         self.entries: list[Entry] = []
 
+    def copy(self) -> "Books":
+        """The same books, to go on from or to go back to: what they hold is never changed in place."""
+        twin = Books(self.now, self.position)
+        twin.products, twin.stock = dict(self.products), dict(self.stock)
+        twin.items, twin.reservations = dict(self.items), dict(self.reservations)
+        twin.entries = list(self.entries)
+        return twin
+
     def record(self, facts: Iterable[Fact]) -> None:
         """Give facts their place in the log and carry them into the state."""
         for fact in facts:

@@ -3,8 +3,8 @@
 A command names what it touches (`skus`, `items`, `reservations`), so that one query can load it all beforehand.
 """
 
-from collections.abc import Iterable
-from typing import Any, Literal
+from collections.abc import Iterable, Sequence
+from typing import Any
 from uuid import UUID
 
 from msgspec import UNSET, Struct, UnsetType
@@ -159,12 +159,14 @@ class MakeReservation(Command, frozen=True, kw_only=True):
     """Reserve all lines or none; with `partial`, what there is of each.
 
     `lines` are summed and in order (see `reservations.summed`). `fingerprint` is given where the caller chose the id.
+    `cart` when the caller asked for lines rather than for a quantity of one product, and is answered alike.
     """
 
     reservation_id: UUID
     lines: tuple[Line, ...]
     ttl_seconds: int
     owner: str | None = None
+    cart: bool = False
     partial: bool = False
     fingerprint: str | None = None
 
@@ -208,4 +210,8 @@ class ReturnPurchase(ReservationCommand, frozen=True, kw_only=True):
     lines: tuple[Line, ...]
 
 
-Mode = Literal["each", "all"]
+class Group(Struct, frozen=True):
+    """Commands of one caller, in order: each for itself, or all or nothing."""
+
+    commands: Sequence[Command]
+    atomic: bool = False

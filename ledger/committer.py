@@ -14,7 +14,7 @@ from queue import Empty, SimpleQueue
 import psycopg
 
 from ledger.batch import Batch, ReadModels, Result
-from ledger.commands import Command
+from ledger.commands import Group
 from ledger.errors import BusyError, DatabaseAwayError, LedgerError, OutcomeUnknownError
 from ledger.events import Entry
 from ledger.store.connection import Connection
@@ -43,10 +43,10 @@ class DefectError(LedgerError):
 class Ticket:
     """Commands that one caller waits for. `taken` once they are in a transaction, `given_up` once nobody waits."""
 
-    __slots__ = ("_done", "commands", "given_up", "results", "taken")
+    __slots__ = ("_done", "given_up", "group", "results", "taken")
 
-    def __init__(self, commands: Sequence[Command]) -> None:
-        self.commands = commands
+    def __init__(self, group: Group) -> None:
+        self.group = group
         self.results: Sequence[Result] = ()
         self.taken = False
         self.given_up = False
@@ -85,16 +85,16 @@ class Committer:
     def is_alive(self) -> bool:
         return self._thread.is_alive()
 
-    def submit(self, commands: Sequence[Command]) -> Sequence[Result]:
-        """Have commands decided in order, in one transaction, and return a result for each.
+    def submit(self, group: Group) -> Sequence[Result]:
+        """Have a group of commands decided in order, in one transaction, and return a result for each.
 
         Raises BusyError or OutcomeUnknownError when that takes too long.
         """
-        ticket = Ticket(commands)
+        ticket = Ticket(group)
         with self._guard:
-            if self._waiting + len(commands) > MAX_QUEUED_COMMANDS:
+            if self._waiting + len(group.commands) > MAX_QUEUED_COMMANDS:
                 raise BusyError
-            self._waiting += len(commands)
+            self._waiting += len(group.commands)
         self._queue.put(ticket)
         if not ticket.wait(WAIT_SECONDS):
             with self._guard:
@@ -125,7 +125,7 @@ class Committer:
         ticket = self._queue.get()
         while ticket is not None:
             tickets.append(ticket)
-            count += len(ticket.commands)
+            count += len(ticket.group.commands)
             if count >= MAX_BATCH_COMMANDS:
                 break
             try:
@@ -140,7 +140,7 @@ class Committer:
 
     def _settle(self, tickets: list[Ticket]) -> None:
         """Run one transaction for all; if it fails for a reason of its own content, one for each."""
-        batch = Batch([command for ticket in tickets for command in ticket.commands])
+        batch = Batch([ticket.group for ticket in tickets])
         try:
             self._run(batch)
         except LedgerError as error:
@@ -153,7 +153,8 @@ class Committer:
             for ticket in tickets:
                 self._settle_alone(ticket)
         else:
-            _answer(tickets, batch.results)
+            for ticket, results in zip(tickets, batch.results, strict=True):
+                ticket.answer(results)
 
     def _settle_alone(self, ticket: Ticket) -> None:
         try:
@@ -240,14 +241,6 @@ class _ConnectionLost(Exception):
     """The attempt ended without an answer from the database."""
 
 
-def _answer(tickets: list[Ticket], results: Sequence[Result]) -> None:
-    start = 0
-    for ticket in tickets:
-        end = start + len(ticket.commands)
-        ticket.answer(results[start:end])
-        start = end
-
-
 def _fail(tickets: list[Ticket], error: LedgerError) -> None:
     for ticket in tickets:
-        ticket.answer([error] * len(ticket.commands))
+        ticket.answer([error] * len(ticket.group.commands))

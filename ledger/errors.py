@@ -151,6 +151,13 @@ class KeyReusedError(LedgerError):
         super().__init__("This Idempotency-Key was used with another request.", idempotency_key=key)
 
 
+class AbandonedError(RefusedError):
+    """Refused only because another command of the same all-or-nothing group was."""
+
+    def __init__(self) -> None:
+        super().__init__("Not carried out, because another command of the batch was refused.")
+
+
 # Not now: nothing was done, or it cannot be told yet. Safe to try again, with an Idempotency-Key always.
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from ledger.batch import ReadModels, Result
-from ledger.commands import Command
+from ledger.commands import Command, Group
 from ledger.committer import Committer
 from ledger.decide import Outcome
 from ledger.errors import LedgerError
@@ -28,9 +28,13 @@ class Ledger:
             raise result
         return result
 
-    def handle_many(self, commands: Sequence[Command]) -> Sequence[Result]:
-        """Carry out commands in order, each by itself, in one transaction; a result for each."""
-        return self._committer.submit(commands)
+    def handle_many(self, commands: Sequence[Command], *, atomic: bool = False) -> Sequence[Result]:
+        """Carry out commands in order, in one transaction, and return a result for each.
+
+        Each stands for itself; with `atomic` all are carried out or none, and if one is refused the others' result is
+        AbandonedError.
+        """
+        return self._committer.submit(Group(commands, atomic))
 
     def is_alive(self) -> bool:
         return self._committer.is_alive()

@@ -55,6 +55,12 @@ class Answers:
     def __bool__(self) -> bool:
         return bool(self._new)
 
+    def copy(self) -> "Answers":
+        """The same answers, to go on from or to go back to."""
+        twin = Answers()
+        twin._kept, twin._new = dict(self._kept), dict(self._new)
+        return twin
+
     def find(self, command: Command) -> Outcome | None:
         """The outcome of the first request with this key; raises KeyReusedError if that was another request."""
         if command.key is None:
