@@ -76,9 +76,9 @@ def save(conn: Connection, items: Iterable[Item]) -> None:
 
 _SHOWN = (
     "i.sku, i.sn, i.color, i.notes, i.price_cents, i.sold, i.version, i.updated_at,"
-    " CASE WHEN i.reserved_until > clock_timestamp() THEN i.reservation_id END,"
-    " CASE WHEN i.reserved_until > clock_timestamp() THEN i.reserved_at END,"
-    " CASE WHEN i.reserved_until > clock_timestamp() THEN i.reserved_until END,"
+    " CASE WHEN i.reserved_until > statement_timestamp() THEN i.reservation_id END,"
+    " CASE WHEN i.reserved_until > statement_timestamp() THEN i.reserved_at END,"
+    " CASE WHEN i.reserved_until > statement_timestamp() THEN i.reserved_until END,"
     " i.sold_under"
 )
 _GET = f"""
@@ -92,7 +92,7 @@ _COUNTS = """
     SELECT
         count(*) AS total,
         count(*) FILTER (WHERE sold) AS sold,
-        count(*) FILTER (WHERE reserved_until > clock_timestamp()) AS reserved
+        count(*) FILTER (WHERE reserved_until > statement_timestamp()) AS reserved
     FROM items WHERE items.sku = p.sku
 """
 _PRODUCT = f"""

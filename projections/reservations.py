@@ -67,22 +67,22 @@ ON CONFLICT (reservation_id, line) DO UPDATE SET
 
 # In order of the index on open reservations: a probe of its beginning, whatever their number.
 _DUE = """
-SELECT reservation_id, extract(epoch FROM expires_at - clock_timestamp())::float8
+SELECT reservation_id, extract(epoch FROM expires_at - statement_timestamp())::float8
 FROM reservations WHERE state = 'open' ORDER BY expires_at LIMIT %s
 """
 _LAG = """
-SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(expires_at)), 0)::float8
+SELECT count(*), coalesce(extract(epoch FROM statement_timestamp() - min(expires_at)), 0)::float8
 FROM (
     SELECT expires_at FROM reservations
-    WHERE state = 'open' AND expires_at <= clock_timestamp() ORDER BY expires_at LIMIT %s
+    WHERE state = 'open' AND expires_at <= statement_timestamp() ORDER BY expires_at LIMIT %s
 ) AS overdue
 """
-_NOW = f"SELECT head.position, clock_timestamp() FROM {HEAD} AS head"
+_NOW = f"SELECT head.position, statement_timestamp() FROM {HEAD} AS head"
 _GET = f"SELECT {COLUMNS} FROM reservations WHERE reservation_id = %(reservation_id)s"
 # `where` is put together from the constants below; values are parameters.
 _PAGE = f"SELECT {COLUMNS} FROM reservations WHERE position > %(after)s{{where}} ORDER BY position LIMIT %(limit)s"
 _FILTERS = {
-    "state": "CASE WHEN state = 'open' AND expires_at <= clock_timestamp() THEN 'expired' ELSE state END = %(state)s",
+    "state": "CASE WHEN state = 'open' AND expires_at <= statement_timestamp() THEN 'expired' ELSE state END = %(state)s",
     "owner": "md5(owner) = md5(%(owner)s) AND owner = %(owner)s",
     "sku": "position IN (SELECT position FROM reservation_lines WHERE sku = %(sku)s)",
 }

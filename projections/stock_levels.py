@@ -64,7 +64,7 @@ def save(conn: Connection, levels: Iterable[Stock]) -> None:
 
 _OVERDUE = """
     SELECT sum(remaining)::bigint AS quantity FROM reservation_lines AS l
-    WHERE l.sku = p.sku AND l.sn = '' AND l.remaining > 0 AND l.expires_at <= clock_timestamp()
+    WHERE l.sku = p.sku AND l.sn = '' AND l.remaining > 0 AND l.expires_at <= statement_timestamp()
 """
 _STOCK = "coalesce(s.on_hand, 0), coalesce(s.reserved, 0) - coalesce(overdue.quantity, 0), coalesce(s.version, 0)"
 _GET = f"""
