@@ -16,9 +16,10 @@ from ledger.commands import Command, ExpireReservation, Group
 from ledger.decide import Outcome, decide
 from ledger.errors import AbandonedError, InsufficientStockError, LedgerError, Shortage
 from ledger.events import Entry
-from ledger.store.connection import Connection
+from ledger.store.connection import BoundedConnection
 from ledger.store.idempotency import Answers
 from ledger.store.log import Log
+from ledger.store.roundtrip import RoundTrip, ask_one
 
 # Overdue holds released at once to let one short command through; the rest is left to the next look.
 MAX_OVERDUE_AT_ONCE = 1_000
@@ -53,16 +54,16 @@ class Due(Struct, frozen=True):
 class ReadModels(Protocol):
     """The inline read models, as the write side sees them (`projections.inline`)."""
 
-    def ask(self, conn: Connection, needs: Needs) -> Callable[[Books], None]:
-        """Queue the loading; call the result to fill the books. What the books hold already is left as it is."""
+    def ask(self, trip: RoundTrip, needs: Needs) -> Callable[[Books], None]:
+        """Ask for state; call the result to fill the books. What the books hold already is left as it is."""
 
-    def save(self, conn: Connection, books: Books, entries: Sequence[Entry]) -> None:
-        """Queue writing the state that `entries` changed."""
+    def save(self, trip: RoundTrip, books: Books, entries: Sequence[Entry]) -> None:
+        """Ask for the state that `entries` changed to be written."""
 
-    def overdue(self, conn: Connection, skus: Collection[str], now: datetime, limit: int) -> list[UUID]:
+    def overdue(self, conn: BoundedConnection, skus: Collection[str], now: datetime, limit: int) -> list[UUID]:
         """Open reservations on fungible `skus` that are over at `now`, the longest overdue first."""
 
-    def first_due(self, conn: Connection, skus: Collection[str], but: Collection[UUID]) -> dict[str, Due]:
+    def first_due(self, conn: BoundedConnection, skus: Collection[str], but: Collection[UUID]) -> dict[str, Due]:
         """The open hold on each fungible SKU that ends first, leaving out the reservations `but`."""
 
 
@@ -74,7 +75,7 @@ class Batch:
         self.results: list[list[Result]] = []
         self.entries: list[Entry] = []
 
-    def run(self, conn: Connection, log: Log, read_models: ReadModels) -> None:
+    def run(self, conn: BoundedConnection, log: Log, read_models: ReadModels) -> None:
         """Run the transaction. An exception leaves it to the caller to roll back or, once sent, to find out."""
         books, answers = self._load(conn, log, read_models)
         transaction = _Transaction(conn, books, answers, read_models)
@@ -84,36 +85,40 @@ class Batch:
         if self.entries or answers:
             self._commit(conn, log, read_models, books, answers)
         else:
-            conn.execute("ROLLBACK")
+            ask_one(conn, "ROLLBACK")
 
-    def _load(self, conn: Connection, log: Log, read_models: ReadModels) -> tuple[Books, Answers]:
+    def _load(self, conn: BoundedConnection, log: Log, read_models: ReadModels) -> tuple[Books, Answers]:
         answers = Answers()
         commands = [command for group in self.groups for command in group.commands]
-        with conn.pipeline():
-            conn.execute("BEGIN")
-            head = log.ask_lock_and_head(conn)
-            kept = answers.ask(conn, commands)
-            loaded = read_models.ask(conn, Needs.of(commands))
+        trip = RoundTrip(conn)
+        trip.ask("BEGIN")
+        head = log.ask_lock_and_head(trip)
+        kept = answers.ask(trip, commands)
+        loaded = read_models.ask(trip, Needs.of(commands))
+        trip.go()
         books = Books(*head())
         kept()
         loaded(books)
         return books, answers
 
-    def _commit(self, conn: Connection, log: Log, read_models: ReadModels, books: Books, answers: Answers) -> None:
-        with conn.pipeline():
-            if self.entries:
-                log.append(conn, self.entries)
-                read_models.save(conn, books, self.entries)
-            answers.save(conn, books.now)
-            end = conn.execute("COMMIT")
-        if end.statusmessage != "COMMIT":
-            raise psycopg.InternalError(f"COMMIT was answered with {end.statusmessage}")
+    def _commit(
+        self, conn: BoundedConnection, log: Log, read_models: ReadModels, books: Books, answers: Answers
+    ) -> None:
+        trip = RoundTrip(conn)
+        if self.entries:
+            log.append(trip, self.entries)
+            read_models.save(trip, books, self.entries)
+        answers.save(trip, books.now)
+        end = trip.ask("COMMIT")
+        trip.go()
+        if end.status != "COMMIT":
+            raise psycopg.InternalError(f"COMMIT was answered with {end.status}")
 
 
 class _Transaction:
     """Decides commands one after another, each seeing the ones before it."""
 
-    def __init__(self, conn: Connection, books: Books, answers: Answers, read_models: ReadModels) -> None:
+    def __init__(self, conn: BoundedConnection, books: Books, answers: Answers, read_models: ReadModels) -> None:
         self._conn = conn
         self.books = books
         self.answers = answers
@@ -170,7 +175,10 @@ class _Transaction:
         overdue = self._read_models.overdue(self._conn, wanted, books.now, MAX_OVERDUE_AT_ONCE)
         if len(overdue) < MAX_OVERDUE_AT_ONCE:
             self._swept |= wanted
-        self._read_models.ask(self._conn, Needs(reservations=set(overdue)))(books)
+        trip = RoundTrip(self._conn)
+        loaded = self._read_models.ask(trip, Needs(reservations=set(overdue)))
+        trip.go()
+        loaded(books)
         before = books.position
         for reservation_id in overdue:
             decide(books, ExpireReservation(reservation_id=reservation_id))

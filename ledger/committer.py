@@ -17,7 +17,7 @@ from ledger.batch import Batch, ReadModels, Result
 from ledger.commands import Group
 from ledger.errors import BusyError, DatabaseAwayError, LedgerError, OutcomeUnknownError
 from ledger.events import Entry
-from ledger.store.connection import Connection
+from ledger.store.connection import BoundedConnection
 from ledger.store.log import Log
 
 # Commands in one transaction: more would hold the lock too long for the others.
@@ -64,11 +64,11 @@ class Ticket:
 class Committer:
     """`connect` opens a connection to the migrated schema; it is called again after one was lost."""
 
-    def __init__(self, connect: Callable[[], Connection], log: Log, read_models: ReadModels) -> None:
+    def __init__(self, connect: Callable[[], BoundedConnection], log: Log, read_models: ReadModels) -> None:
         self._connect = connect
         self._log = log
         self._read_models = read_models
-        self._conn: Connection | None = None
+        self._conn: BoundedConnection | None = None
         self._queue: SimpleQueue[Ticket | None] = SimpleQueue()
         self._waiting = 0
         self._guard = threading.Lock()
@@ -215,19 +215,16 @@ class Committer:
         while time.monotonic() < until:
             try:
                 conn = self._connection()
-                with conn.transaction():
-                    self._log.lock(conn)
-                    return self._log.holds(conn, last)
+                return self._log.holds(conn, last)
             except psycopg.OperationalError as error:
                 logger.warning("looking for a lost answer: %s", str(error).partition("\n")[0])
                 self._disconnect()
                 time.sleep(RESOLVE_PAUSE_SECONDS)
         raise OutcomeUnknownError
 
-    def _connection(self) -> Connection:
+    def _connection(self) -> BoundedConnection:
         if self._conn is None or self._conn.closed:
             self._conn = self._connect()
-            self._log.adapt(self._conn)
         return self._conn
 
     def _disconnect(self) -> None:

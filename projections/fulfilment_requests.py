@@ -9,7 +9,8 @@ from msgspec import Struct
 
 from ledger.books import Books
 from ledger.events import Entry, ItemPurchased, StockPurchased
-from ledger.store.connection import Connection
+from ledger.store.connection import BoundedConnection
+from ledger.store.roundtrip import RoundTrip, ask_one
 from ledger.streams import parse_stream
 from projections.rows import HEAD, as_json
 
@@ -18,7 +19,7 @@ COLUMNS = "purchase_id, position, requested_at, reservation_id, owner, reference
 # A rebuild may meet the lines of one purchase in two chunks.
 _SAVE = f"""
 INSERT INTO fulfilment_requests ({COLUMNS})
-SELECT {COLUMNS} FROM json_to_recordset(%s) AS new (
+SELECT {COLUMNS} FROM json_to_recordset($1) AS new (
     purchase_id uuid, position bigint, requested_at timestamptz, reservation_id uuid, owner text, reference text,
     lines jsonb
 )
@@ -28,7 +29,7 @@ _PAGE = f"""
 SELECT head.position, f.*
 FROM {HEAD} AS head
 LEFT JOIN (
-    SELECT {COLUMNS} FROM fulfilment_requests WHERE position > %s ORDER BY position LIMIT %s
+    SELECT {COLUMNS} FROM fulfilment_requests WHERE position > $1 ORDER BY position LIMIT $2
 ) AS f ON true
 ORDER BY f.position
 """
@@ -46,7 +47,7 @@ class FulfilmentRequest(Struct, frozen=True, kw_only=True):
     lines: list[dict[str, Any]]
 
 
-def save(conn: Connection, books: Books, entries: Iterable[Entry]) -> None:
+def save(trip: RoundTrip, books: Books, entries: Iterable[Entry]) -> None:
     """Queue one row for each purchase among the entries."""
     rows: dict[UUID, dict[str, Any]] = {}
     for entry in entries:
@@ -55,12 +56,12 @@ def save(conn: Connection, books: Books, entries: Iterable[Entry]) -> None:
             row = rows.get(event.purchase_id) or rows.setdefault(event.purchase_id, _head(books, entry, event))
             row["lines"].append(_line(entry, event))
     if rows:
-        conn.execute(_SAVE, [as_json(list(rows.values()))])
+        trip.ask(_SAVE, as_json(list(rows.values())))
 
 
-def page(conn: Connection, after: int, limit: int) -> tuple[int, list[FulfilmentRequest]]:
+def page(conn: BoundedConnection, after: int, limit: int) -> tuple[int, list[FulfilmentRequest]]:
     """The log position, and the purchases after position `after`, in order."""
-    rows = conn.execute(_PAGE, [after, limit]).fetchall()
+    rows = ask_one(conn, _PAGE, after, limit)
     names = ("id", *COLUMNS.split(", ")[1:])
     return rows[0][0], [
         FulfilmentRequest(**dict(zip(names, row[1:], strict=True))) for row in rows if row[1] is not None

@@ -8,9 +8,11 @@ from ledger.batch import Due, Needs
 from ledger.books import Books
 from ledger.events import Entry
 from ledger.reservations import reservation_of
-from ledger.store.connection import Connection
+from ledger.store.connection import BoundedConnection
+from ledger.store.roundtrip import RoundTrip
 from ledger.streams import parse_stream
 from projections import fulfilment_requests, items, products, reservations, stock_levels
+from projections.rows import Named
 
 # The tables, in the order in which a rebuild compares them.
 TABLES = ("products", "stock_levels", "items", "reservations", "reservation_lines", "fulfilment_requests")
@@ -19,18 +21,17 @@ TABLES = ("products", "stock_levels", "items", "reservations", "reservation_line
 class InlineReadModels:
     """Implements `ledger.batch.ReadModels`."""
 
-    def ask(self, conn: Connection, needs: Needs) -> Callable[[Books], None]:
-        """Queue the loading; call the result to fill the books. What the books hold already is left as it is."""
+    def ask(self, trip: RoundTrip, needs: Needs) -> Callable[[Books], None]:
+        """Ask for state; call the result to fill the books. What the books hold already is left as it is."""
         fills: list[Callable[[Books], None]] = []
         if needs.skus:
-            fills += [products.ask(conn, needs.skus), stock_levels.ask(conn, needs.skus)]
-        held_by = set(needs.reservations)
+            fills += [products.ask(trip, needs.skus), stock_levels.ask(trip, needs.skus)]
         if needs.items:
-            fills.append(items.ask(conn, needs.items))
-            held_by.update(reservations.holders(conn, needs.items))
-        if held_by:
-            ids = sorted(held_by)
-            fills += [f(conn, ids) for f in (reservations.ask, stock_levels.ask_held, items.ask_held)]
+            fills.append(items.ask(trip, needs.items))
+        if needs.items or needs.reservations:
+            keys = sorted(needs.items)
+            named = Named(sorted(needs.reservations), [sku for sku, _ in keys], [sn for _, sn in keys])
+            fills += [f(trip, named) for f in (reservations.ask, stock_levels.ask_held, items.ask_held)]
 
         def fill_all(books: Books) -> None:
             for fill in fills:
@@ -38,21 +39,21 @@ class InlineReadModels:
 
         return fill_all
 
-    def save(self, conn: Connection, books: Books, entries: Sequence[Entry]) -> None:
-        """Queue writing the state that `entries` changed: one statement per table, whatever their number."""
+    def save(self, trip: RoundTrip, books: Books, entries: Sequence[Entry]) -> None:
+        """Ask for the state that `entries` changed to be written: one statement per table, whatever their number."""
         touched = {parse_stream(entry.stream) for entry in entries}
         if skus := sorted(sku for family, sku, _ in touched if family == "product"):
-            products.save(conn, [p for sku in skus if (p := books.products[sku])])
+            products.save(trip, [p for sku in skus if (p := books.products[sku])])
         if skus := sorted(sku for family, sku, _ in touched if family == "stock"):
-            stock_levels.save(conn, [books.stock[sku] for sku in skus])
+            stock_levels.save(trip, [books.stock[sku] for sku in skus])
         if keys := sorted((sku, sn) for family, sku, sn in touched if family == "item"):
-            items.save(conn, [item for key in keys if (item := books.items[key])])
+            items.save(trip, [item for key in keys if (item := books.items[key])])
         if ids := sorted({held for entry in entries if (held := reservation_of(entry.event))}):
-            reservations.save(conn, [r for i in ids if (r := books.reservations[i])])
-        fulfilment_requests.save(conn, books, entries)
+            reservations.save(trip, [r for i in ids if (r := books.reservations[i])])
+        fulfilment_requests.save(trip, books, entries)
 
-    def overdue(self, conn: Connection, skus: Collection[str], now: datetime, limit: int) -> list[UUID]:
+    def overdue(self, conn: BoundedConnection, skus: Collection[str], now: datetime, limit: int) -> list[UUID]:
         return reservations.overdue(conn, skus, now, limit)
 
-    def first_due(self, conn: Connection, skus: Collection[str], but: Collection[UUID]) -> dict[str, Due]:
+    def first_due(self, conn: BoundedConnection, skus: Collection[str], but: Collection[UUID]) -> dict[str, Due]:
         return reservations.first_due(conn, skus, but)

@@ -4,16 +4,16 @@ Queries show a hold as over once it is over by the clock, as every rule does, ev
 written down; the table itself is a function of the events alone.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
-from uuid import UUID
 
 from ledger.books import Books
 from ledger.items import Item
 from ledger.products import Product
-from ledger.store.connection import Connection
+from ledger.store.connection import BoundedConnection
+from ledger.store.roundtrip import RoundTrip, ask_one
 from projections import products
-from projections.rows import HEAD, as_json
+from projections.rows import HEAD, NAMED, SNAPSHOT, Named, as_json
 
 COLUMNS = (
     "sku, sn, color, notes, price_cents, sold, version, updated_at,"
@@ -21,15 +21,15 @@ COLUMNS = (
 )
 
 _LOAD = f"""
-SELECT {COLUMNS} FROM items WHERE (sku, sn) IN (SELECT * FROM unnest(%s::text[], %s::text[]))
+SELECT {COLUMNS} FROM items WHERE (sku, sn) IN (SELECT * FROM unnest($1::text[], $2::text[]))
 """
 _LOAD_HELD = f"""
 SELECT {COLUMNS} FROM items
-WHERE (sku, sn) IN (SELECT sku, sn FROM reservation_lines WHERE reservation_id = ANY(%s) AND sn <> '')
+WHERE (sku, sn) IN (SELECT sku, sn FROM reservation_lines WHERE sn <> '' AND reservation_id IN ({NAMED}))
 """
 _SAVE = f"""
 INSERT INTO items ({COLUMNS})
-SELECT {COLUMNS} FROM json_to_recordset(%s) AS new (
+SELECT {COLUMNS} FROM json_to_recordset($1) AS new (
     sku text, sn text, color text, notes text, price_cents bigint, sold boolean, version bigint,
     updated_at timestamptz, reservation_id uuid, reserved_at timestamptz, reserved_until timestamptz, sold_under uuid
 )
@@ -47,31 +47,31 @@ ON CONFLICT (sku, sn) DO UPDATE SET
 """
 
 
-def ask(conn: Connection, keys: Iterable[tuple[str, str]]) -> Callable[[Books], None]:
+def ask(trip: RoundTrip, keys: Iterable[tuple[str, str]]) -> Callable[[Books], None]:
     wanted = list(keys)
-    cursor = conn.execute(_LOAD, [[sku for sku, _ in wanted], [sn for _, sn in wanted]])
+    answer = trip.ask(_LOAD, [sku for sku, _ in wanted], [sn for _, sn in wanted])
 
     def fill(books: Books) -> None:
-        found = {(row[0], row[1]): Item(*row) for row in cursor}
+        found = {(row[0], row[1]): Item(*row) for row in answer.rows()}
         for key in wanted:
             books.items.setdefault(key, found.get(key))
 
     return fill
 
 
-def ask_held(conn: Connection, reservations: Sequence[UUID]) -> Callable[[Books], None]:
-    """Load all items that are lines of the reservations."""
-    cursor = conn.execute(_LOAD_HELD, [reservations])
+def ask_held(trip: RoundTrip, named: Named) -> Callable[[Books], None]:
+    """Load all items that are lines of the named reservations."""
+    answer = trip.ask(_LOAD_HELD, *named)
 
     def fill(books: Books) -> None:
-        for row in cursor:
+        for row in answer.rows():
             books.items.setdefault((row[0], row[1]), Item(*row))
 
     return fill
 
 
-def save(conn: Connection, items: Iterable[Item]) -> None:
-    conn.execute(_SAVE, [as_json(list(items))])
+def save(trip: RoundTrip, items: Iterable[Item]) -> None:
+    trip.ask(_SAVE, as_json(list(items)))
 
 
 _SHOWN = (
@@ -84,10 +84,10 @@ _SHOWN = (
 _GET = f"""
 SELECT head.position, {products.COLUMNS_OF_P}, {_SHOWN}
 FROM {HEAD} AS head
-LEFT JOIN products AS p ON p.sku = %s
-LEFT JOIN items AS i ON i.sku = p.sku AND i.sn = %s
+LEFT JOIN products AS p ON p.sku = $1
+LEFT JOIN items AS i ON i.sku = p.sku AND i.sn = $2
 """
-_PAGE = f"SELECT {_SHOWN} FROM items AS i WHERE i.sku = %s AND i.sn > %s ORDER BY i.sn LIMIT %s"
+_PAGE = f"SELECT {_SHOWN} FROM items AS i WHERE i.sku = $1 AND i.sn > $2 ORDER BY i.sn LIMIT $3"
 _COUNTS = """
     SELECT
         count(*) AS total,
@@ -98,14 +98,14 @@ _COUNTS = """
 _PRODUCT = f"""
 SELECT head.position, {products.COLUMNS_OF_P}, counts.total, counts.sold, counts.reserved
 FROM {HEAD} AS head
-LEFT JOIN products AS p ON p.sku = %s
+LEFT JOIN products AS p ON p.sku = $1
 LEFT JOIN LATERAL ({_COUNTS}) AS counts ON true
 """
 _PRODUCTS = f"""
 SELECT head.position, {products.COLUMNS_OF_P}, counts.total, counts.sold, counts.reserved
 FROM {HEAD} AS head
 LEFT JOIN (
-    SELECT * FROM products WHERE kind = 'non-fungible' AND sku > %s ORDER BY sku LIMIT %s
+    SELECT * FROM products WHERE kind = 'non-fungible' AND sku > $1 ORDER BY sku LIMIT $2
 ) AS p ON true
 LEFT JOIN LATERAL ({_COUNTS}) AS counts ON true
 ORDER BY p.sku
@@ -121,25 +121,25 @@ class Counted(NamedTuple):
     reserved: int
 
 
-def get(conn: Connection, sku: str, sn: str) -> tuple[int, Product | None, Item | None]:
+def get(conn: BoundedConnection, sku: str, sn: str) -> tuple[int, Product | None, Item | None]:
     """The log position, the product of whatever kind, and the item."""
-    row = conn.execute(_GET, [sku, sn]).fetchone()
-    assert row is not None, "the head is there even if the item is not"
+    (row,) = ask_one(conn, _GET, sku, sn)  # the head is there even if the item is not
     product = Product(*row[1:11]) if row[1] is not None else None
     return row[0], product, Item(*row[11:]) if row[11] is not None else None
 
 
-def page(conn: Connection, sku: str, after: str, limit: int) -> tuple[int, Counted | None, list[Item]]:
+def page(conn: BoundedConnection, sku: str, after: str, limit: int) -> tuple[int, Counted | None, list[Item]]:
     """The log position, the product of whatever kind, and its items in order of their serial number."""
-    with conn.transaction():
-        conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        row = conn.execute(_PRODUCT, [sku]).fetchone()
-        found = [Item(*item) for item in conn.execute(_PAGE, [sku, after, limit])]
-    assert row is not None, "the head is there even if the product is not"
+    trip = RoundTrip(conn)
+    trip.ask(SNAPSHOT)
+    product, page_of_items = trip.ask(_PRODUCT, sku), trip.ask(_PAGE, sku, after, limit)
+    trip.ask("COMMIT")
+    trip.go()
+    (row,), found = product.rows(), [Item(*item) for item in page_of_items.rows()]
     return row[0], Counted(Product(*row[1:11]), *row[11:]) if row[1] is not None else None, found
 
 
-def products_page(conn: Connection, after: str, limit: int) -> tuple[int, list[Counted]]:
+def products_page(conn: BoundedConnection, after: str, limit: int) -> tuple[int, list[Counted]]:
     """The log position, and non-fungible products in order of their SKU."""
-    rows = conn.execute(_PRODUCTS, [after, limit]).fetchall()
+    rows = ask_one(conn, _PRODUCTS, after, limit)
     return rows[0][0], [Counted(Product(*row[1:11]), *row[11:]) for row in rows if row[1] is not None]

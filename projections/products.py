@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 from ledger.books import Books
 from ledger.products import Product
-from ledger.store.connection import Connection
+from ledger.store.roundtrip import RoundTrip
 from projections.rows import as_json
 
 COLUMNS = (
@@ -12,10 +12,10 @@ COLUMNS = (
 )
 COLUMNS_OF_P = ", ".join(f"p.{column}" for column in COLUMNS.split(", "))
 
-_LOAD = f"SELECT {COLUMNS} FROM products WHERE sku = ANY(%s)"
+_LOAD = f"SELECT {COLUMNS} FROM products WHERE sku = ANY($1)"
 _SAVE = f"""
 INSERT INTO products ({COLUMNS})
-SELECT {COLUMNS} FROM json_to_recordset(%s) AS new (
+SELECT {COLUMNS} FROM json_to_recordset($1) AS new (
     sku text, kind text, name text, description text, color text, unit_price_cents bigint,
     shipping_weight_grams bigint, version bigint, registered_at timestamptz, updated_at timestamptz
 )
@@ -30,17 +30,17 @@ ON CONFLICT (sku) DO UPDATE SET
 """
 
 
-def ask(conn: Connection, skus: Iterable[str]) -> Callable[[Books], None]:
+def ask(trip: RoundTrip, skus: Iterable[str]) -> Callable[[Books], None]:
     wanted = list(skus)
-    cursor = conn.execute(_LOAD, [wanted])
+    answer = trip.ask(_LOAD, wanted)
 
     def fill(books: Books) -> None:
-        found = {row[0]: Product(*row) for row in cursor}
+        found = {row[0]: Product(*row) for row in answer.rows()}
         for sku in wanted:
             books.products.setdefault(sku, found.get(sku))
 
     return fill
 
 
-def save(conn: Connection, products: Iterable[Product]) -> None:
-    conn.execute(_SAVE, [as_json(list(products))])
+def save(trip: RoundTrip, products: Iterable[Product]) -> None:
+    trip.ask(_SAVE, as_json(list(products)))

@@ -7,7 +7,7 @@ import psycopg
 from psycopg_pool import ConnectionPool, PoolTimeout, TooManyRequests
 
 from ledger.errors import BusyError, DatabaseAwayError
-from ledger.store.connection import READ_SECONDS, BoundedConnection, Connection, NoAnswerError, parameters
+from ledger.store.connection import READ_SECONDS, BoundedConnection, NoAnswerError, parameters
 
 # How long a reader waits for a connection before it is told to come back, and how many may wait.
 WAIT_SECONDS = 1.5
@@ -33,7 +33,7 @@ class Reader:
             reconnect_timeout=5,
         )
 
-    def read(self, query: Callable[[Connection], T]) -> T:
+    def read(self, query: Callable[[BoundedConnection], T]) -> T:
         """Run a query that changes nothing; once more if its connection turns out to have been lost.
 
         Raises DatabaseAwayError or BusyError.
@@ -48,7 +48,7 @@ class Reader:
         except psycopg.OperationalError:
             return self._read_again(query)
 
-    def _read_again(self, query: Callable[[Connection], T]) -> T:
+    def _read_again(self, query: Callable[[BoundedConnection], T]) -> T:
         """After a restart of the database every connection in the pool is dead: look through them first."""
         try:
             self._pool.check()

@@ -10,6 +10,7 @@ from ledger.events import Entry
 from ledger.reservations import reservation_of
 from ledger.store.connection import connect
 from ledger.store.log import read
+from ledger.store.roundtrip import RoundTrip
 from ledger.streams import parse_stream
 from projections.inline import TABLES, InlineReadModels
 
@@ -50,8 +51,7 @@ class Rebuild:
     def catch_up(self) -> int:
         """Fold what the log holds beyond `position`, in chunks; returns the position reached."""
         while entries := read(self._conn, self.position, CHUNK_ENTRIES):
-            with self._conn.transaction():
-                self._fold(entries)
+            self._fold(entries)
             self.position = entries[-1].position
         return self.position
 
@@ -69,10 +69,15 @@ class Rebuild:
 
     def _fold(self, entries: Sequence[Entry]) -> None:
         books = Books(entries[0].recorded_at, entries[0].position - 1)
-        self._models.ask(self._conn, _needs(entries))(books)
+        load = RoundTrip(self._conn)
+        loaded = self._models.ask(load, _needs(entries))
+        load.go()
+        loaded(books)
         for entry in entries:
             books.apply(entry)
-        self._models.save(self._conn, books, entries)
+        save = RoundTrip(self._conn)  # one transaction, being one round trip
+        self._models.save(save, books, entries)
+        save.go()
 
     def _count_differences(self, table: str) -> int:
         query = _COMPARE.format(live=sql.Identifier(self._schema, table), rebuilt=self._new(table))

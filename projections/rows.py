@@ -1,11 +1,33 @@
 """What the statements of all read models share."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
+from uuid import UUID
 
 import msgspec
 
 # The log position that a query's rows reflect: in the same statement, so in the same snapshot.
 HEAD = "(SELECT coalesce(max(notification_id), 0) AS position FROM stored_events)"
+
+# Several statements that see the same moment.
+SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+
+# Reservations by id ($1), and those that hold the items of SKU ($2) and serial number ($3).
+NAMED = """
+    SELECT unnest($1::uuid[])
+    UNION
+    SELECT reservation_id FROM items
+    WHERE (sku, sn) IN (SELECT * FROM unnest($2::text[], $3::text[])) AND reservation_id IS NOT NULL
+"""
+
+
+class Named(NamedTuple):
+    """The parameters of NAMED; skus and sns belong together pair by pair."""
+
+    reservations: list[UUID]
+    skus: list[str]
+    sns: list[str]
+
 
 _encoder = msgspec.json.Encoder()
 

@@ -4,27 +4,27 @@ Queries join it with `products`. They show holds as over once they are over by t
 in the moment before that is written down; the table itself is a function of the events alone.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
-from uuid import UUID
 
 from ledger.books import Books
 from ledger.products import Product
 from ledger.stock import Stock
-from ledger.store.connection import Connection
+from ledger.store.connection import BoundedConnection
+from ledger.store.roundtrip import RoundTrip, ask_one
 from projections import products
-from projections.rows import HEAD, as_json
+from projections.rows import HEAD, NAMED, Named, as_json
 
 COLUMNS = "sku, on_hand, reserved, version, updated_at"
 
-_LOAD = f"SELECT {COLUMNS} FROM stock_levels WHERE sku = ANY(%s)"
+_LOAD = f"SELECT {COLUMNS} FROM stock_levels WHERE sku = ANY($1)"
 _LOAD_HELD = f"""
 SELECT {COLUMNS} FROM stock_levels
-WHERE sku IN (SELECT sku FROM reservation_lines WHERE reservation_id = ANY(%s) AND sn = '')
+WHERE sku IN (SELECT sku FROM reservation_lines WHERE sn = '' AND reservation_id IN ({NAMED}))
 """
 _SAVE = f"""
 INSERT INTO stock_levels ({COLUMNS})
-SELECT {COLUMNS} FROM json_to_recordset(%s) AS new (
+SELECT {COLUMNS} FROM json_to_recordset($1) AS new (
     sku text, on_hand bigint, reserved bigint, version bigint, updated_at timestamptz
 )
 ON CONFLICT (sku) DO UPDATE SET
@@ -35,31 +35,31 @@ ON CONFLICT (sku) DO UPDATE SET
 """
 
 
-def ask(conn: Connection, skus: Iterable[str]) -> Callable[[Books], None]:
+def ask(trip: RoundTrip, skus: Iterable[str]) -> Callable[[Books], None]:
     wanted = list(skus)
-    cursor = conn.execute(_LOAD, [wanted])
+    answer = trip.ask(_LOAD, wanted)
 
     def fill(books: Books) -> None:
-        found = {row[0]: Stock(*row) for row in cursor}
+        found = {row[0]: Stock(*row) for row in answer.rows()}
         for sku in wanted:
             books.stock.setdefault(sku, found.get(sku) or Stock(sku))
 
     return fill
 
 
-def ask_held(conn: Connection, reservations: Sequence[UUID]) -> Callable[[Books], None]:
-    """Load the stock of all SKUs that the reservations hold."""
-    cursor = conn.execute(_LOAD_HELD, [reservations])
+def ask_held(trip: RoundTrip, named: Named) -> Callable[[Books], None]:
+    """Load the stock of all SKUs that the named reservations hold."""
+    answer = trip.ask(_LOAD_HELD, *named)
 
     def fill(books: Books) -> None:
-        for row in cursor:
+        for row in answer.rows():
             books.stock.setdefault(row[0], Stock(*row))
 
     return fill
 
 
-def save(conn: Connection, levels: Iterable[Stock]) -> None:
-    conn.execute(_SAVE, [as_json(list(levels))])
+def save(trip: RoundTrip, levels: Iterable[Stock]) -> None:
+    trip.ask(_SAVE, as_json(list(levels)))
 
 
 _OVERDUE = """
@@ -70,7 +70,7 @@ _STOCK = "coalesce(s.on_hand, 0), coalesce(s.reserved, 0) - coalesce(overdue.qua
 _GET = f"""
 SELECT head.position, {products.COLUMNS_OF_P}, {_STOCK}, s.updated_at
 FROM {HEAD} AS head
-LEFT JOIN products AS p ON p.sku = %s
+LEFT JOIN products AS p ON p.sku = $1
 LEFT JOIN stock_levels AS s ON s.sku = p.sku
 LEFT JOIN LATERAL ({_OVERDUE}) AS overdue ON true
 """
@@ -78,7 +78,7 @@ _PAGE = f"""
 SELECT head.position, {products.COLUMNS_OF_P}, {_STOCK}, s.updated_at
 FROM {HEAD} AS head
 LEFT JOIN (
-    SELECT * FROM products WHERE kind = 'fungible' AND sku > %s ORDER BY sku LIMIT %s
+    SELECT * FROM products WHERE kind = 'fungible' AND sku > $1 ORDER BY sku LIMIT $2
 ) AS p ON true
 LEFT JOIN stock_levels AS s ON s.sku = p.sku
 LEFT JOIN LATERAL ({_OVERDUE}) AS overdue ON true
@@ -91,17 +91,16 @@ class Fungible(NamedTuple):
     stock: Stock
 
 
-def get(conn: Connection, sku: str) -> tuple[int, Product | None, Stock]:
+def get(conn: BoundedConnection, sku: str) -> tuple[int, Product | None, Stock]:
     """The log position, the product of whatever kind, and its stock."""
-    row = conn.execute(_GET, [sku]).fetchone()
-    assert row is not None, "the head is there even if the product is not"
+    (row,) = ask_one(conn, _GET, sku)  # the head is there even if the product is not
     if row[1] is None:
         return row[0], None, Stock(sku)
     return row[0], Product(*row[1:11]), Stock(sku, *row[11:])
 
 
-def page(conn: Connection, after: str, limit: int) -> tuple[int, list[Fungible]]:
+def page(conn: BoundedConnection, after: str, limit: int) -> tuple[int, list[Fungible]]:
     """The log position, and fungible products in order of their SKU."""
-    rows = conn.execute(_PAGE, [after, limit]).fetchall()
+    rows = ask_one(conn, _PAGE, after, limit)
     found = [Fungible(Product(*row[1:11]), Stock(row[1], *row[11:])) for row in rows if row[1] is not None]
     return rows[0][0], found

@@ -35,6 +35,16 @@ class BoundedConnection(psycopg.Connection[tuple[Any, ...]]):
 
     answer_seconds: float | None = None
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Statements that the server has prepared for `roundtrip`, by their text.
+        self.statements: dict[str, bytes] = {}
+        self._names = 0
+
+    def new_statement_name(self) -> bytes:
+        self._names += 1
+        return b"ledger_%d" % self._names
+
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
         started = time.monotonic()
         limit = self.answer_seconds if timeout is None else timeout
@@ -71,7 +81,7 @@ def parameters(url: str, schema: str, application_name: str) -> dict[str, Any]:
 
 def connect(
     url: str, schema: str, application_name: str = "stockledger", *, answer_seconds: float | None = None
-) -> Connection:
+) -> BoundedConnection:
     """Open a connection in autocommit mode that prepares every statement at its first use.
 
     `answer_seconds` bounds each wait for an answer (NoAnswerError); without it, long statements may take their time.

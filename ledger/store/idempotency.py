@@ -4,7 +4,7 @@ After draft-ietf-httpapi-idempotency-key-header-07: the same key with the same r
 another request it is refused. Refusals are not kept.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import msgspec
@@ -13,16 +13,17 @@ from ledger.commands import Command
 from ledger.decide import Outcome
 from ledger.errors import KeyReusedError
 from ledger.store.connection import Connection
+from ledger.store.roundtrip import RoundTrip
 
 _LOAD = """
 SELECT k.actor, k.key, k.request_hash, k.outcome
-FROM unnest(%s::text[], %s::text[]) AS wanted (actor, key)
+FROM unnest($1::text[], $2::text[]) AS wanted (actor, key)
 JOIN idempotency_keys AS k USING (actor, key)
 """
 _SAVE = """
 INSERT INTO idempotency_keys (actor, key, request_hash, outcome, created_at)
-SELECT actor, key, request_hash, outcome, %s
-FROM unnest(%s::text[], %s::text[], %s::bytea[], %s::bytea[]) AS new (actor, key, request_hash, outcome)
+SELECT actor, key, decode(request_hash, 'hex'), convert_to(outcome, 'UTF8'), $1
+FROM unnest($2::text[], $3::text[], $4::text[], $5::text[]) AS new (actor, key, request_hash, outcome)
 """
 
 _FORGET = """
@@ -77,25 +78,25 @@ class Answers:
             scope = (command.actor, command.key.key)
             self._kept[scope] = self._new[scope] = Kept(command.key.request_hash, _encoder.encode(outcome))
 
-    def ask(self, conn: Connection, commands: Sequence[Command]) -> Callable[[], None]:
-        """Queue the look-up of the commands' keys; call the result to take in what was found."""
+    def ask(self, trip: RoundTrip, commands: Sequence[Command]) -> Callable[[], None]:
+        """Ask for what is kept under the commands' keys; call the result to take it in."""
         wanted = [(command.actor, command.key.key) for command in commands if command.key is not None]
         if not wanted:
             return lambda: None
-        cursor = conn.execute(_LOAD, [[actor for actor, _ in wanted], [key for _, key in wanted]])
+        found = trip.ask(_LOAD, [actor for actor, _ in wanted], [key for _, key in wanted])
 
         def fetch() -> None:
-            for actor, key, request_hash, outcome in cursor:
-                self._kept[actor, key] = Kept(bytes(request_hash), bytes(outcome))
+            for actor, key, request_hash, outcome in found.rows():
+                self._kept[actor, key] = Kept(request_hash, outcome)
 
         return fetch
 
-    def save(self, conn: Connection, now: datetime) -> None:
-        """Queue what was added."""
+    def save(self, trip: RoundTrip, now: datetime) -> None:
+        """Ask for what was added to be kept."""
         if self._new:
-            new: Mapping[Scope, Kept] = self._new
-            columns = [[a for a, _ in new], [k for _, k in new], [v.request_hash for v in new.values()]]
-            conn.execute(_SAVE, [now, *columns, [v.outcome for v in new.values()]])
+            actors, keys = [actor for actor, _ in self._new], [key for _, key in self._new]
+            hashes = [kept.request_hash.hex() for kept in self._new.values()]
+            trip.ask(_SAVE, now, actors, keys, hashes, [kept.outcome.decode() for kept in self._new.values()])
 
 
 def forget(conn: Connection, days: int) -> int:

@@ -4,20 +4,21 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from ledger.events import Entry
-from ledger.store.connection import Connection, lock_key
+from ledger.store.connection import BoundedConnection, Connection, lock_key
 from ledger.store.mapper import to_event, to_stored
 from ledger.store.recorder import LedgerDatastore, LedgerRecorder
+from ledger.store.roundtrip import RoundTrip, ask_one
 
 MAX_READ_ENTRIES = 10_000
 
-_LOCK = "SELECT pg_advisory_xact_lock(%s)"
+_LOCK = "SELECT pg_advisory_xact_lock($1)"
 # The later of the clock and the last entry's time: a clock that is set back does not make the log run backwards.
 _HEAD = """
 SELECT greatest(clock_timestamp(), max(recorded_at)), coalesce(max(notification_id), 0)
 FROM (SELECT notification_id, recorded_at FROM stored_events ORDER BY notification_id DESC LIMIT 1) AS last
 """
 _WITNESS = """
-SELECT originator_id, originator_version, topic, state, recorded_at FROM stored_events WHERE notification_id = %s
+SELECT originator_id, originator_version, topic, state, recorded_at FROM stored_events WHERE notification_id = $1
 """
 _READ = """
 SELECT notification_id, recorded_at, originator_id, originator_version, topic, state
@@ -34,38 +35,34 @@ class Log:
         self._recorder = LedgerRecorder(LedgerDatastore(url, schema))
         self._lock_key = lock_key(schema, "log")
 
-    def adapt(self, conn: Connection) -> None:
-        """Prepare a connection for appending; the schema must be migrated."""
-        self._recorder.adapt(conn)
-
-    def ask_lock_and_head(self, conn: Connection) -> Callable[[], Head]:
-        """Queue taking the lock and reading the time (UTC) and last position behind it; call the result to fetch."""
-        conn.execute(_LOCK, [self._lock_key])
-        cursor = conn.execute(_HEAD)
+    def ask_lock_and_head(self, trip: RoundTrip) -> Callable[[], Head]:
+        """Ask for the lock, and behind it for the time (UTC) and the last position; call the result to have them."""
+        trip.ask(_LOCK, self._lock_key)
+        head = trip.ask(_HEAD)
 
         def fetch() -> Head:
-            row = cursor.fetchone()
-            assert row is not None, "an aggregate has a row"
-            return row[0], row[1]
+            ((now, position),) = head.rows()
+            return now, position
 
         return fetch
 
-    def lock(self, conn: Connection) -> None:
-        """Take the lock for the transaction that is open on `conn`."""
-        conn.execute(_LOCK, [self._lock_key])
-
-    def append(self, conn: Connection, entries: Sequence[Entry]) -> None:
-        """Queue entries, all of one transaction and in order; the caller holds the lock."""
+    def append(self, trip: RoundTrip, entries: Sequence[Entry]) -> None:
+        """Ask for entries to be appended, all of one transaction and in order; the caller holds the lock."""
         first = entries[0]
         stored = [to_stored(entry) for entry in entries]
-        self._recorder.append(conn, stored, position=first.position - 1, recorded_at=first.recorded_at)
+        self._recorder.append(trip, stored, position=first.position - 1, recorded_at=first.recorded_at)
 
-    def holds(self, conn: Connection, entry: Entry) -> bool:
-        """Whether just this entry is in the log: same place, time, and bytes."""
+    def holds(self, conn: BoundedConnection, entry: Entry) -> bool:
+        """Whether just this entry is in the log: same place, time, and bytes.
+
+        Takes the lock first, so a transaction that the server still works on has ended by then.
+        """
+        trip = RoundTrip(conn)
+        trip.ask(_LOCK, self._lock_key)
+        trip.go()
         stored = to_stored(entry)
-        row = conn.execute(_WITNESS, [entry.position]).fetchone()
         wanted = (stored.originator_id, stored.originator_version, stored.topic, stored.state, entry.recorded_at)
-        return row is not None and (*row[:3], bytes(row[3]), row[4]) == wanted
+        return ask_one(conn, _WITNESS, entry.position) == [wanted]
 
 
 def read(conn: Connection, after: int, limit: int = MAX_READ_ENTRIES) -> list[Entry]:

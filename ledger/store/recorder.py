@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+import msgspec
 import psycopg
 from eventsourcing.persistence import StoredEvent
 from eventsourcing.postgres import PostgresApplicationRecorder, PostgresDatastore
@@ -17,25 +18,33 @@ from psycopg import Cursor, sql
 from psycopg.rows import DictRow
 from psycopg.types.composite import CompositeInfo, register_composite
 
-from ledger.store.connection import LOCK_TIMEOUT_MILLISECONDS, Connection, lock_key, parameters
+from ledger.store.connection import LOCK_TIMEOUT_MILLISECONDS, lock_key, parameters
 from ledger.store.migrate import MigrationError
+from ledger.store.roundtrip import RoundTrip
+
+_encoder = msgspec.json.Encoder()
 
 EVENT_TYPE = "stored_event_text"
 
+# The events as one JSON parameter: an array of [stream, version, topic, state as text].
+_APPEND = """
+INSERT INTO stored_events (originator_id, originator_version, topic, state, notification_id, recorded_at)
+SELECT e ->> 0, (e ->> 1)::bigint, e ->> 2, convert_to(e ->> 3, 'UTF8'), $2::bigint + number, $3::timestamptz
+FROM json_array_elements($1::json) WITH ORDINALITY AS events (e, number)
+"""
+# The library's call: the events as an array of its composite type, position and time found on the way.
 _INSERT = sql.SQL("""
     INSERT INTO {schema}.stored_events (
         originator_id, originator_version, topic, state, notification_id, recorded_at
     )
     SELECT
         e.originator_id, e.originator_version, e.topic, e.state,
-        coalesce(%(position)s::bigint, last.position, 0) + e.ordinality,
-        coalesce(%(recorded_at)s::timestamptz, greatest(clock_timestamp(), last.recorded_at))
+        coalesce(last.position, 0) + e.ordinality, greatest(clock_timestamp(), last.recorded_at)
     FROM unnest(%(events)s::{schema}.stored_event_text[]) WITH ORDINALITY
         AS e (originator_id, originator_version, topic, state, ordinality)
     LEFT JOIN (
         SELECT notification_id AS position, recorded_at
         FROM {schema}.stored_events
-        WHERE %(position)s::bigint IS NULL
         ORDER BY notification_id DESC LIMIT 1
     ) AS last ON true
     RETURNING notification_id
@@ -80,11 +89,11 @@ class LedgerRecorder(PostgresApplicationRecorder):
         self.datastore.psycopg_python_types[EVENT_TYPE] = info.python_type
 
     def append(
-        self, conn: Connection, stored_events: Sequence[StoredEvent], *, position: int, recorded_at: datetime
+        self, trip: RoundTrip, stored_events: Sequence[StoredEvent], *, position: int, recorded_at: datetime
     ) -> None:
-        """Append after `position` in the transaction open on `conn`, whose caller holds the log's lock."""
-        events = [self.construct_pg_stored_event(*_row(e)) for e in stored_events]
-        conn.execute(self.insert_events_statement, {"events": events, "position": position, "recorded_at": recorded_at})
+        """Ask for an append after `position`, in a transaction whose owner holds the log's lock."""
+        rows = [(e.originator_id, e.originator_version, e.topic, e.state.decode()) for e in stored_events]
+        trip.ask(_APPEND, _encoder.encode(rows).decode(), position, recorded_at)
 
     def insert_events(self, stored_events: Sequence[StoredEvent], **kwargs: Any) -> Sequence[int]:
         """Append in a transaction of its own: the library's call, without its retries."""
@@ -96,7 +105,7 @@ class LedgerRecorder(PostgresApplicationRecorder):
     def _insert_stored_events(self, curs: Cursor[DictRow], stored_events: Sequence[StoredEvent], **kwargs: Any) -> None:
         self._lock_table(curs)
         events = [self.construct_pg_stored_event(*_row(e)) for e in stored_events]
-        curs.execute(self.insert_events_statement, {"events": events, "position": None, "recorded_at": None})
+        curs.execute(self.insert_events_statement, {"events": events})
 
 
 def _row(event: StoredEvent) -> tuple[str, int, str, bytes]:
