@@ -1,6 +1,7 @@
 """Writing answers: JSON, and the headers that say what log position and version they reflect."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import falcon
@@ -11,6 +12,7 @@ from api import cursors
 from api.schemas import FungibleAnswer, ItemAnswer, ReservationAnswer, ShortageAnswer
 from ledger.commands import Command, MakeReservation
 from ledger.decide import Outcome
+from ledger.errors import LedgerError
 
 _encoder = msgspec.json.Encoder()
 
@@ -26,16 +28,32 @@ def answer(resp: falcon.Response, payload: object, position: int) -> None:
     resp.data = _encoder.encode(payload)
 
 
-def versioned(req: falcon.Request, resp: falcon.Response, payload: FungibleAnswer | ItemAnswer, position: int) -> None:
-    """Answer with an ETag; 304 to a GET whose If-None-Match names it (RFC 9110, 13.1.2)."""
-    answer(resp, payload, position)
-    etag = f'"{payload.version}"'
+@contextmanager
+def reflecting(position: int) -> Iterator[None]:
+    """Errors raised within reflect this log position."""
+    try:
+        yield
+    except LedgerError as error:
+        error.position = position
+        raise
+
+
+def versioned(
+    req: falcon.Request, resp: falcon.Response, payload: FungibleAnswer | ItemAnswer, position: int, lapsed: int = 0
+) -> None:
+    """Answer with an ETag; 304 to a GET whose If-None-Match names it (RFC 9110, 13.1.2).
+
+    `lapsed` units are shown as free because their hold is over by the clock, which the version does not count yet.
+    """
+    etag = f'"{payload.version}-{lapsed}"' if lapsed else f'"{payload.version}"'
     resp.set_header("ETag", etag)
     if req.method == "GET" and (known := req.get_header("If-None-Match")) is not None:
         names = {name.strip().removeprefix("W/") for name in known.split(",")}
         if etag in names or "*" in names:
             resp.status = falcon.HTTP_304
-            resp.data = None
+            resp.set_header("Ledger-Position", str(position))
+            return
+    answer(resp, payload, position)
 
 
 def page(resp: falcon.Response, found: Sequence[tuple[str | int, Any]], limit: int, position: int) -> None:

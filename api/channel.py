@@ -1,28 +1,21 @@
-"""One client's connection: waitress' channel with its refusals as problem+json, and with less work per answer.
+"""One client's connection: waitress' channel, which lingers before it closes and wakes the loop only with reason.
 
-What never lives here: the event loop and the processes (server.py, supervisor.py), routes and what they answer.
-Everything is done by subclassing; each override says what waitress does instead.
+What never lives here: the event loop and the processes (server.py, supervisor.py), the messages (messages.py).
 """
 
-import re
+import ctypes
 import time
-import uuid
-from functools import lru_cache
-from socket import SHUT_WR, socket
+from socket import MSG_NOSIGNAL, SHUT_WR, socket
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 from waitress.channel import HTTPChannel
-from waitress.parser import HTTPRequestParser, ParsingError
-from waitress.task import ErrorTask, Task, WSGITask
-from waitress.utilities import InternalServerError, build_http_date
+
+from api.messages import ApplicationAnswer, Parser, Refusal
 
 if TYPE_CHECKING:
     from api.server import Server
 
-MAX_BODY_BYTES = 1 << 20
-MAX_HEADER_BYTES = 1 << 16
 # Requests read ahead of the one that is being answered: with none, the loop would have to be woken after every answer.
 LOOKAHEAD_REQUESTS = 1
 # After a refusal the client may still be sending; closing at once would reset the connection and lose the answer.
@@ -30,146 +23,13 @@ LINGER_SECONDS, LINGER_BYTES = 5.0, 32 << 20
 # How long a drain waits for: a client to take its last answer, a request that has begun, a first or next request.
 DRAIN_LINGER_SECONDS, DRAIN_STALL_SECONDS, DRAIN_IDLE_SECONDS = 1.0, 2.0, 0.5
 
-_SENSIBLE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-_REFUSALS = {  # status: slug, title, detail; without a detail waitress' own sentence says what is wrong
-    400: ("bad-request", "Bad Request", ""),
-    413: ("body-too-large", "Content Too Large", f"A body has at most {MAX_BODY_BYTES} bytes."),
-    431: ("headers-too-large", "Request Header Fields Too Large", f"Headers have at most {MAX_HEADER_BYTES} bytes."),
-    500: (
-        "internal-error",
-        "Internal Server Error",
-        "The request failed. Its X-Request-Id finds the reason in the log.",
-    ),
-    501: ("not-implemented", "Not Implemented", ""),
-}
-
-
-@lru_cache(maxsize=512)
-def _title(name: str) -> str:
-    """`x-request-id` as `X-Request-Id`, the usual spelling."""
-    return "-".join(part.capitalize() for part in name.split("-"))
-
-
-@lru_cache(maxsize=2)
-def _date(second: int) -> str:
-    return f"Date: {build_http_date(second)}"
-
-
-class Parser(HTTPRequestParser):
-    """Refuses where waitress' parser would drop the connection, or wait for bytes that never come."""
-
-    # waitress' log lines read the path of a request that may have failed before it had one.
-    path = command = request_uri = ""  # type: ignore[assignment]  # the stub says bytes
-
-    def parse_header(self, header_plus: bytes) -> None:
-        try:
-            super().parse_header(header_plus)
-        except ValueError as error:  # from urlsplit ("http://[") or int (more than 4300 digits)
-            raise ParsingError("The request line or Content-Length is invalid") from error
-
-    def received(self, data: bytes) -> int:
-        consumed = super().received(data)
-        if self.completed:
-            # Nothing is left to continue with; waitress would take the "100 Continue" for the start of a body.
-            self.expect_continue = False
-        return consumed
-
-
-class Answer(Task):
-    """Writes an answer: head and first piece in one send (waitress: two), names and date from a cache."""
-
-    channel: "Channel"
-    request: Parser  # type: ignore[assignment]  # the stub says Error
-
-    def write(self, data: bytes) -> None:
-        """Write the next piece of the body, after the head if it has not been written; may be empty."""
-        if not self.complete:
-            raise RuntimeError("start_response was not called before the body")
-        head = b"" if self.wrote_header else self.build_response_header()
-        self.channel.write_soon(head + self._frame(data))
-        self.wrote_header = True
-
-    def _frame(self, data: bytes) -> bytes:
-        if not data or not self.has_body or self.request.command == "HEAD":
-            return b""
-        if self.chunked_response:
-            return b"%X\r\n%b\r\n" % (len(data), data)
-        if self.content_length is not None:
-            data = data[: self.content_length - self.content_bytes_written]
-            self.content_bytes_written += len(data)
-        return data
-
-    def build_response_header(self) -> bytes:
-        """Status line and headers as the application gave them, completed by length, persistence and date."""
-        lines = [f"HTTP/{self.version} {self.status}"]
-        given = set()
-        for raw_name, value in self.response_headers:
-            name = _title(raw_name)
-            given.add(name)
-            if name != "Content-Length" or self.has_body:
-                lines.append(f"{name}: {value}")
-        if "Content-Length" not in given:
-            lines += self._length()
-        lines += self._persistence()
-        if "Date" not in given:
-            lines.append(_date(int(self.start_time)))
-        return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n"
-
-    def _length(self) -> list[str]:
-        """How the client finds the end of a body whose length the application did not give (RFC 9112, 6.3)."""
-        if not self.has_body:
-            return []
-        if self.content_length is not None:
-            return [f"Content-Length: {self.content_length}"]
-        if self.request.command == "HEAD":
-            return []
-        if self.version == "1.1":
-            self.chunked_response = True
-            return ["Transfer-Encoding: chunked"]
-        self.close_on_finish = True
-        return []
-
-    def _persistence(self) -> list[str]:
-        """Whether the connection stays open (RFC 9112, 9.3); unlike waitress', also after 204, 304 and chunks."""
-        asked = {token.strip() for token in self.request.headers.get("CONNECTION", "").lower().split(",")}
-        if "close" in asked or (self.version == "1.0" and "keep-alive" not in asked) or self.channel.is_last_answer():
-            self.close_on_finish = True
-        if self.close_on_finish:
-            return ["Connection: close"]
-        return ["Connection: Keep-Alive"] if self.version == "1.0" else []
-
-    def set_close_on_finish(self) -> None:
-        self.close_on_finish = True
-
-
-class ApplicationAnswer(Answer, WSGITask):
-    """What the application answers."""
-
-
-class Refusal(Answer, ErrorTask):
-    """What the server answers by itself: always a problem (RFC 9457) with a request id, and the connection ends."""
-
-    def execute(self) -> None:
-        # For a failed application waitress hands over a blank request; the one that was asked is still the first.
-        asked = self.channel.requests[0]
-        error = self.request.error or InternalServerError("")
-        slug, title, detail = _REFUSALS[error.code]
-        problem = {
-            "type": f"/problems/{slug}",
-            "title": title,
-            "status": error.code,
-            "detail": detail or error.body[:500],
-        }
-        body = msgspec.json.encode(problem)
-        request_id = asked.headers.get("X_REQUEST_ID", "")
-        if not _SENSIBLE_ID.fullmatch(request_id):
-            request_id = str(uuid.uuid4())
-        self.request.command = asked.command
-        self.status = f"{error.code} {title}"
-        self.response_headers = [("Content-Type", "application/problem+json"), ("X-Request-Id", request_id)]
-        self.content_length = len(body)
-        self.close_on_finish = True
-        self.write(body)
+# PyDLL keeps the interpreter lock. socket.send gives it away, and with all the request threads wanting it the sender
+# waits a round for its end: 10 to 30 % more CPU per request. The socket never blocks, so the lock is kept for
+# microseconds; above this size, where copying takes longer, it is given away as usual.
+_GREEDY_SEND_BYTES = 1 << 16
+_send = ctypes.PyDLL(None).send
+_send.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int]
+_send.restype = ctypes.c_ssize_t
 
 
 class Channel(HTTPChannel):
@@ -303,10 +163,15 @@ class Channel(HTTPChannel):
         return sent
 
     def _send_at_once(self, data: bytes) -> int:
+        """How many bytes the socket has taken; 0 also when it failed: waitress' own attempt meets that and ends it."""
+        if not self.connected:
+            return 0
+        if self._fileno is not None and len(data) <= _GREEDY_SEND_BYTES:
+            return max(0, int(_send(self._fileno, data, len(data), MSG_NOSIGNAL)))
         try:
-            return self.send(data, do_close=False) if self.connected else 0
+            return self.send(data, do_close=False)
         except OSError:
-            return 0  # waitress' own attempt meets the same error, and handles it
+            return 0
 
     def _wake_loop(self) -> None:
         if self.paused or self.close_when_flushed or self.total_outbufs_len or self.will_close:

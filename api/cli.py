@@ -137,7 +137,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="stockledger",
         description="An event-sourced inventory ledger with reservations.",
-        epilog="Every flag can be given as an environment variable of the name shown; the flag wins.",
+        epilog="Settings, by environment or by a command's flags, of which the flag wins: "
+        + ", ".join(f"{setting.name} ({setting.flag})" for setting in SETTINGS),
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for name, run, summary in (

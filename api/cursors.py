@@ -7,8 +7,9 @@ from typing import TypeVar
 import msgspec
 
 from ledger.errors import InvalidError
+from ledger.identifiers import MAX_INTEGER, identifier
 
-T = TypeVar("T")
+T = TypeVar("T", str, int)
 
 
 def encode(after: str | int) -> str:
@@ -21,6 +22,16 @@ def decode(cursor: str | None, start: T) -> T:
         return start
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
-        return msgspec.json.decode(base64.b64decode(padded, altchars=b"-_", validate=True), type=type(start))
+        after = msgspec.json.decode(base64.b64decode(padded, altchars=b"-_", validate=True), type=type(start))
+        if cursor != encode(after) or not _is_possible(after):
+            raise ValueError
     except (binascii.Error, msgspec.DecodeError, UnicodeError, ValueError):
         raise InvalidError({"cursor": "is not one that a list answered"}) from None
+    return after
+
+
+def _is_possible(after: str | int) -> bool:
+    """Whether a list can have answered it: an identifier, or a log position."""
+    if isinstance(after, int):
+        return 0 < after <= MAX_INTEGER
+    return identifier(after, "cursor") == after

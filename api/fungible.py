@@ -10,7 +10,6 @@ from api import answers, cursors, intents, requests
 from api.schemas import FungibleAnswer, FungibleBody, ReasonBody, ReserveBody
 from api.service import Service, common, unconditional
 from ledger.commands import Command, Precondition
-from ledger.errors import UnknownProductError
 from ledger.identifiers import identifier, quantity
 from ledger.products import require
 from projections import stock_levels
@@ -45,13 +44,10 @@ class Product:
     def on_get(self, req: falcon.Request, resp: falcon.Response, sku: str) -> None:
         sku = identifier(sku, "sku")
         requests.known_parameters(req)
-        position, product, stock = self._service.reader.read(lambda conn: stock_levels.get(conn, sku))
-        try:
-            found = require(product, sku, "fungible")
-        except UnknownProductError as error:
-            error.position = position
-            raise
-        answers.versioned(req, resp, FungibleAnswer.of(found, stock), position)
+        position, product, stock, lapsed = self._service.reader.read(lambda conn: stock_levels.get(conn, sku))
+        with answers.reflecting(position):
+            payload = FungibleAnswer.of(require(product, sku, "fungible"), stock)
+        answers.versioned(req, resp, payload, position, lapsed)
 
     def on_put(self, req: falcon.Request, resp: falcon.Response, sku: str) -> None:
         command = intents.put_fungible(requests.body(req, FungibleBody), identifier(sku, "sku"), common(req))

@@ -6,7 +6,6 @@ from api import answers, cursors, intents, requests
 from api.schemas import ItemAnswer, ItemBody, NonFungibleAnswer, ReasonBody, ReserveBody
 from api.service import Service, common
 from ledger import items as item_rules
-from ledger.errors import UnknownError
 from ledger.identifiers import identifier
 from ledger.products import require
 from projections import items
@@ -34,11 +33,8 @@ class Product:
         requests.known_parameters(req, "limit", "cursor")
         limit, after = requests.limit(req), cursors.decode(req.get_param("cursor"), "")
         position, counted, found = self._service.reader.read(lambda conn: items.page(conn, sku, after, limit + 1))
-        try:
+        with answers.reflecting(position):
             product = require(counted.product if counted else None, sku, "non-fungible")
-        except UnknownError as error:
-            error.position = position
-            raise
         assert counted is not None, "the product was required"
         shown = [ItemAnswer.of(product, item) for item in found[:limit]]
         next_cursor = cursors.encode(shown[-1].sn) if len(found) > limit else None
@@ -52,13 +48,10 @@ class Item:
     def on_get(self, req: falcon.Request, resp: falcon.Response, sku: str, sn: str) -> None:
         sku, sn = identifier(sku, "sku"), identifier(sn, "sn")
         requests.known_parameters(req)
-        position, product, item = self._service.reader.read(lambda conn: items.get(conn, sku, sn))
-        try:
+        position, product, item, lapsed = self._service.reader.read(lambda conn: items.get(conn, sku, sn))
+        with answers.reflecting(position):
             payload = ItemAnswer.of(require(product, sku, "non-fungible"), item_rules.require(item, sku, sn))
-        except UnknownError as error:
-            error.position = position
-            raise
-        answers.versioned(req, resp, payload, position)
+        answers.versioned(req, resp, payload, position, int(lapsed))
 
     def on_put(self, req: falcon.Request, resp: falcon.Response, sku: str, sn: str) -> None:
         sku, sn = identifier(sku, "sku"), identifier(sn, "sn")

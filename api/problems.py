@@ -68,7 +68,8 @@ def http_problem(_req: falcon.Request, resp: falcon.Response, error: falcon.HTTP
     slug = _HTTP_SLUGS.get(status, f"http-{status}")
     if error.headers:
         resp.set_headers(error.headers)
-    title = error.title or falcon.code_to_http_status(status).partition(" ")[2]
+    phrase = falcon.code_to_http_status(status)
+    title = error.title if error.title and error.title != phrase else phrase.partition(" ")[2]
     write(resp, status, _problem(status, slug, title, error.description or f"{title}."))
 
 

@@ -22,8 +22,9 @@ MAX_LIMIT = 500
 
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}", re.ASCII)
 _KEY = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
-_ETAGS = re.compile(r'\s*"([0-9]{1,19})"\s*(?:,\s*"([0-9]{1,19})"\s*){0,31}', re.ASCII)
-_VERSION = re.compile(r'"([0-9]{1,19})"', re.ASCII)
+_ETAG = r'"([0-9]{1,19})(?:-[0-9]{1,19})?"'
+_ETAGS = re.compile(rf"\s*{_ETAG}\s*(?:,\s*{_ETAG}\s*){{0,31}}", re.ASCII)
+_VERSION = re.compile(_ETAG, re.ASCII)
 
 B = TypeVar("B", bound=Struct)
 
@@ -74,15 +75,20 @@ def body(req: falcon.Request, shape: type[B]) -> B:
     try:
         decoded: B = decoder.decode(raw)
         return decoded
-    except msgspec.ValidationError:
-        raise InvalidError(_bad_members(raw, shape)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        # The decoder stops at the first bad member: what follows may not even be JSON.
+        raise InvalidError(_bad_members(_json(raw), shape)) from None
+
+
+def _json(raw: bytes) -> Any:
+    try:
+        return msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise falcon.HTTPBadRequest(title="The body is not JSON", description=_sentence(str(error))) from None
 
 
-def _bad_members(raw: bytes, shape: type[Struct]) -> dict[str, str]:
+def _bad_members(given: Any, shape: type[Struct]) -> dict[str, str]:
     """What is wrong with each member: the decoder itself stops at the first."""
-    given = msgspec.json.decode(raw)
     if not isinstance(given, dict):
         return {"body": "must be a JSON object"}
     fields = {field.encode_name: field for field in msgspec.structs.fields(shape)}

@@ -24,6 +24,8 @@ class Reservations:
         state, owner, sku = (req.get_param(name) for name in ("state", "owner", "sku"))
         if state is not None and state not in _STATES:
             raise InvalidError({"state": f"must be one of {', '.join(_STATES)}"})
+        if owner is not None and "\0" in owner:
+            raise InvalidError({"owner": "must not hold NUL"})
         wanted = identifier(sku, "sku") if sku is not None else None
         position, now, found = self._service.reader.read(
             lambda conn: reservations.page(conn, after, limit + 1, state=state, owner=owner, sku=wanted)
@@ -48,9 +50,8 @@ class Reservation:
         requests.known_parameters(req)
         position, now, found = self._service.reader.read(lambda conn: reservations.get(conn, reservation_id))
         if found is None:
-            error = UnknownReservationError(reservation_id)
-            error.position = position
-            raise error
+            with answers.reflecting(position):
+                raise UnknownReservationError(reservation_id)
         answers.answer(resp, ReservationAnswer.of(found, now), position)
 
 

@@ -20,7 +20,8 @@ from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer
 from waitress.trigger import trigger as Trigger
 
-from api.channel import MAX_BODY_BYTES, MAX_HEADER_BYTES, Channel
+from api.channel import Channel
+from api.messages import MAX_BODY_BYTES, MAX_HEADER_BYTES
 
 __all__ = ["WSGIApplication", "open_socket", "serve_worker"]
 
@@ -33,6 +34,9 @@ CONNECTION_LIMIT = 1100
 SPARE_FILES = 100
 IDLE_SECONDS = 120.0
 TURN_SECONDS, DRAIN_TURN_SECONDS = 1.0, 0.05
+# Requests are parsed before any of them is handed on; this bounds the first one's wait.
+EVENTS_PER_TURN = 64
+REST_SECONDS, BURST_GAP_SECONDS = 0.0003, 0.01
 
 
 def open_socket(host: str, port: int) -> socket.socket:
@@ -135,14 +139,17 @@ class Server(TcpWSGIServer):
         self._epoll = select.epoll()
         self._woken: deque[Channel] = deque()
         self._wake_sent = False
-        address = sock.getsockname()
+        self._arrived: list[Channel] = []
+        self._loop_thread = threading.get_ident()
+        self._crowd = 0
+        self._accepted_at = self._resting_until = 0.0
         super().__init__(
             app,
             {},
             _sock=sock,
             dispatcher=Pool(threads),  # type: ignore[arg-type]  # of a dispatcher only add_task is used
             adj=adjustments,
-            sockinfo=(sock.family, sock.type, sock.proto, address),
+            sockinfo=(sock.family, sock.type, sock.proto, sock.getsockname()),
             bind_socket=False,
         )
         self.interest = select.EPOLLIN
@@ -162,22 +169,53 @@ class Server(TcpWSGIServer):
             logger.warning("%d connections cut after draining for %g s", len(self.active_channels), drain_seconds)
 
     def _turn(self, seconds: float) -> None:
-        """Wait for events and handle them. Only an event on a channel itself closes it within the loop over events:
+        """Wait for events and handle them. Within the loop over events only a channel's own event may close it:
         were its number taken by a new connection, an old event would be mistaken for the new one's."""
-        for fileno, events in self._epoll.poll(seconds):
+        for fileno, events in self._epoll.poll(REST_SECONDS if self._resting_until else seconds, EVENTS_PER_TURN):
             target = self._map.get(fileno)
             if target is not None:
                 wasyncore.readwrite(target, events)
             if isinstance(target, Channel):
                 self.update(target)
+        for channel in self._arrived:
+            self.task_dispatcher.add_task(channel)  # type: ignore[arg-type]  # the stub says Task
+        self._arrived.clear()
         self._wake_sent = False
         while self._woken:
             channel = self._woken.popleft()
             if channel.writable():
-                channel.handle_write()
+                wasyncore.write(channel)
             self.update(channel)
         if self.accepting:
-            self.update(self)  # waitress looks after silent connections and the connection limit in readable()
+            self.update(self)  # calls readable
+
+    def add_task(self, channel: Channel) -> None:  # type: ignore[override]  # the stub says Task
+        """Hand a request to the pool; from the loop at the end of the turn, or the two would fight for the lock."""
+        if threading.get_ident() == self._loop_thread:
+            self._arrived.append(channel)
+        else:
+            self.task_dispatcher.add_task(channel)  # type: ignore[arg-type]
+
+    def readable(self) -> bool:
+        """Whether to accept; waitress also looks after overdue connections here, once a second."""
+        if self._resting_until < time.monotonic():
+            self._resting_until = 0.0
+        return super().readable() and not self._resting_until
+
+    def handle_accept(self) -> None:
+        """Accept one connection; while a crowd comes, rest before the next so that the other workers get theirs.
+
+        Otherwise the worker that is awake takes nearly all of a burst, and one core works while another idles.
+        """
+        now = time.monotonic()
+        if now - self._accepted_at > BURST_GAP_SECONDS:
+            self._crowd = len(self.active_channels)
+        self._accepted_at = now
+        super().handle_accept()
+        # Connections that come and go do not grow the crowd, and are accepted without a rest.
+        if len(self.active_channels) > self._crowd:
+            self._crowd = len(self.active_channels)
+            self._resting_until = now + REST_SECONDS
 
     def watch(self, channel: Channel) -> None:
         channel.interest = select.EPOLLIN
@@ -203,6 +241,7 @@ class Server(TcpWSGIServer):
         """Nothing: waitress calls it after every answer, but channels know better when to `wake` the loop."""
 
     def maintenance(self, now: float) -> None:
+        """Close what has been silent for too long; called between events only."""
         for channel in list(self.active_channels.values()):
             if channel.is_overdue(now):
                 channel.handle_close()
@@ -225,6 +264,9 @@ class Server(TcpWSGIServer):
 
 def _connection_limit() -> int:
     """CONNECTION_LIMIT, or what the limit of open files leaves after raising it as far as allowed."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return min(CONNECTION_LIMIT, max(1, hard - SPARE_FILES))
+    wanted = CONNECTION_LIMIT + SPARE_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    return max(1, allowed - SPARE_FILES)

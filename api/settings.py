@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from msgspec import Struct
+from psycopg.conninfo import conninfo_to_dict
 
 from ledger.identifiers import MAX_TTL_SECONDS
 
@@ -66,7 +68,10 @@ def _schema(text: str) -> str:
 def _folder(text: str) -> Path:
     if not text:
         raise SettingError("must be a folder")
-    path = Path(text).expanduser().absolute()
+    try:
+        path = Path(text).expanduser().absolute()
+    except RuntimeError:
+        raise SettingError("names a home folder that there is not") from None
     if path.exists() and not path.is_dir():
         raise SettingError(f"{path} is not a folder")
     return path
@@ -75,6 +80,10 @@ def _folder(text: str) -> Path:
 def _url(text: str) -> str:
     if not text.startswith(("postgresql://", "postgres://")):
         raise SettingError("must begin with postgresql://")
+    try:
+        conninfo_to_dict(text)
+    except psycopg.ProgrammingError:
+        raise SettingError("is not a connection URL that PostgreSQL understands") from None
     return text
 
 
@@ -114,10 +123,11 @@ def read_settings(flags: Mapping[str, str | None], environment: Mapping[str, str
     values: dict[str, Any] = {}
     for setting in SETTINGS:
         text = flags.get(setting.name)
+        is_flag = text is not None
         if text is None:
             text = environment.get(setting.name, "").strip() or setting.default
         try:
-            values[setting.name] = setting.parse(text) if text else None
+            values[setting.name] = setting.parse(text) if text or is_flag else None
         except SettingError as error:
             # The text itself is not repeated: a database URL may hold a password.
             raise SettingError(f"{setting.name} {error}") from None

@@ -33,7 +33,7 @@ class Precondition(Struct, frozen=True):
         else:
             holds = version is None
         if not holds:
-            raise PreconditionFailedError(version)
+            raise PreconditionFailedError(version, wanted_absent=self.versions == frozenset())
 
 
 class Command(Struct, frozen=True, kw_only=True):

@@ -139,11 +139,12 @@ class NotHeldError(RefusedError):
 
 
 class PreconditionFailedError(LedgerError):
-    def __init__(self, version: int | None) -> None:
-        super().__init__(
-            "It exists already." if version is not None else "It does not exist, or has another version.",
-            version=version,
-        )
+    def __init__(self, version: int | None, *, wanted_absent: bool) -> None:
+        if wanted_absent:
+            text = "It exists already."
+        else:
+            text = "It does not exist." if version is None else f"It has version {version}."
+        super().__init__(text, version=version)
 
 
 class KeyReusedError(LedgerError):

@@ -82,7 +82,7 @@ _SHOWN = (
     " i.sold_under"
 )
 _GET = f"""
-SELECT head.position, {products.COLUMNS_OF_P}, {_SHOWN}
+SELECT head.position, {products.COLUMNS_OF_P}, {_SHOWN}, coalesce(i.reserved_until <= statement_timestamp(), false)
 FROM {HEAD} AS head
 LEFT JOIN products AS p ON p.sku = $1
 LEFT JOIN items AS i ON i.sku = p.sku AND i.sn = $2
@@ -121,11 +121,11 @@ class Counted(NamedTuple):
     reserved: int
 
 
-def get(conn: BoundedConnection, sku: str, sn: str) -> tuple[int, Product | None, Item | None]:
-    """The log position, the product of whatever kind, and the item."""
+def get(conn: BoundedConnection, sku: str, sn: str) -> tuple[int, Product | None, Item | None, bool]:
+    """The log position, the product of whatever kind, the item, and whether it counts as free by the clock alone."""
     (row,) = ask_one(conn, _GET, sku, sn)  # the head is there even if the item is not
     product = Product(*row[1:11]) if row[1] is not None else None
-    return row[0], product, Item(*row[11:]) if row[11] is not None else None
+    return row[0], product, Item(*row[11:-1]) if row[11] is not None else None, row[-1]
 
 
 def page(conn: BoundedConnection, sku: str, after: str, limit: int) -> tuple[int, Counted | None, list[Item]]:

@@ -20,11 +20,12 @@ class Reader:
     """Opens its connections in the background; make it after a fork, not before."""
 
     def __init__(self, url: str, schema: str, *, max_connections: int) -> None:
+        self._failures = 0
         kwargs: dict[str, Any] = parameters(url, schema, "stockledger reader")
         self._pool: ConnectionPool[BoundedConnection] = ConnectionPool(
             kwargs=kwargs | {"autocommit": True, "prepare_threshold": 0},
             connection_class=BoundedConnection,
-            configure=_bound,
+            configure=self._connected,
             min_size=1,
             max_size=max_connections,
             max_waiting=MAX_WAITING,
@@ -42,11 +43,19 @@ class Reader:
             with self._pool.connection() as conn:
                 return query(conn)
         except (PoolTimeout, TooManyRequests) as error:
-            raise (BusyError if self._pool.get_stats().get("pool_size") else DatabaseAwayError) from error
+            raise (DatabaseAwayError if self._cannot_connect() else BusyError) from error
         except NoAnswerError as error:
             raise DatabaseAwayError from error
         except psycopg.OperationalError:
             return self._read_again(query)
+
+    def _cannot_connect(self) -> bool:
+        """Whether the pool's last attempt to connect failed."""
+        return self._pool.get_stats().get("connections_errors", 0) > self._failures
+
+    def _connected(self, conn: BoundedConnection) -> None:
+        conn.answer_seconds = READ_SECONDS
+        self._failures = self._pool.get_stats().get("connections_errors", 0)
 
     def _read_again(self, query: Callable[[BoundedConnection], T]) -> T:
         """After a restart of the database every connection in the pool is dead: look through them first."""
@@ -59,7 +68,3 @@ class Reader:
 
     def close(self) -> None:
         self._pool.close()
-
-
-def _bound(conn: BoundedConnection) -> None:
-    conn.answer_seconds = READ_SECONDS

@@ -66,7 +66,10 @@ _OVERDUE = """
     SELECT sum(remaining)::bigint AS quantity FROM reservation_lines AS l
     WHERE l.sku = p.sku AND l.sn = '' AND l.remaining > 0 AND l.expires_at <= statement_timestamp()
 """
-_STOCK = "coalesce(s.on_hand, 0), coalesce(s.reserved, 0) - coalesce(overdue.quantity, 0), coalesce(s.version, 0)"
+_STOCK = (
+    "coalesce(overdue.quantity, 0), coalesce(s.on_hand, 0),"
+    " coalesce(s.reserved, 0) - coalesce(overdue.quantity, 0), coalesce(s.version, 0)"
+)
 _GET = f"""
 SELECT head.position, {products.COLUMNS_OF_P}, {_STOCK}, s.updated_at
 FROM {HEAD} AS head
@@ -91,16 +94,16 @@ class Fungible(NamedTuple):
     stock: Stock
 
 
-def get(conn: BoundedConnection, sku: str) -> tuple[int, Product | None, Stock]:
-    """The log position, the product of whatever kind, and its stock."""
+def get(conn: BoundedConnection, sku: str) -> tuple[int, Product | None, Stock, int]:
+    """The log position, the product of whatever kind, its stock, and how many of it are free by the clock alone."""
     (row,) = ask_one(conn, _GET, sku)  # the head is there even if the product is not
     if row[1] is None:
-        return row[0], None, Stock(sku)
-    return row[0], Product(*row[1:11]), Stock(sku, *row[11:])
+        return row[0], None, Stock(sku), 0
+    return row[0], Product(*row[1:11]), Stock(sku, *row[12:]), row[11]
 
 
 def page(conn: BoundedConnection, after: str, limit: int) -> tuple[int, list[Fungible]]:
     """The log position, and fungible products in order of their SKU."""
     rows = ask_one(conn, _PAGE, after, limit)
-    found = [Fungible(Product(*row[1:11]), Stock(row[1], *row[11:])) for row in rows if row[1] is not None]
+    found = [Fungible(Product(*row[1:11]), Stock(row[1], *row[12:])) for row in rows if row[1] is not None]
     return rows[0][0], found

@@ -135,7 +135,7 @@ def _exchange(pgconn: pq.abc.PGconn) -> PQGen[list[pq.abc.PGresult]]:
 def _as_text(value: Parameter) -> bytes | None:
     match value:
         case str():
-            return value.encode()
+            return _without_nul(value).encode()
         case None:
             return None
         case int():
@@ -152,6 +152,11 @@ def _as_text(value: Parameter) -> bytes | None:
 def _element(value: str | UUID) -> str:
     if isinstance(value, UUID):
         return str(value)
-    if "\0" in value:
-        raise psycopg.DataError("text cannot hold NUL")
-    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return '"' + _without_nul(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _without_nul(text: str) -> str:
+    """libpq would cut the text there; raises psycopg.DataError."""
+    if "\0" in text:
+        raise psycopg.DataError("PostgreSQL's text cannot hold NUL")
+    return text

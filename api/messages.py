@@ -1,0 +1,196 @@
+"""HTTP messages as waitress reads and writes them: requests made safe and cheap to parse, answers, refusals.
+
+What never lives here: connections (channel.py), what the application says. Each override tells what waitress does.
+"""
+
+import logging
+import re
+import uuid
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import msgspec
+from waitress.parser import HTTPRequestParser, ParsingError
+from waitress.rfc7230 import HEADER_FIELD_RE
+from waitress.task import ErrorTask, Task, WSGITask
+from waitress.utilities import InternalServerError, build_http_date
+
+if TYPE_CHECKING:
+    from api.channel import Channel
+
+logger = logging.getLogger(__name__)
+
+MAX_BODY_BYTES = 1 << 20
+MAX_HEADER_BYTES = 1 << 16
+
+# What api/requests.py takes for a sensible X-Request-Id.
+_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+_REFUSALS = {  # status: slug, title, detail; without a detail, waitress' own sentence says what is wrong
+    400: ("bad-request", "Bad Request", ""),
+    413: ("body-too-large", "Content Too Large", f"A body has at most {MAX_BODY_BYTES} bytes."),
+    431: ("headers-too-large", "Request Header Fields Too Large", f"Headers have at most {MAX_HEADER_BYTES} bytes."),
+    500: ("internal-error", "Internal Server Error", "The request failed; the log tells why under this X-Request-Id."),
+    501: ("not-implemented", "Not Implemented", ""),
+}
+_MAX_DETAIL_CHARACTERS = 500
+# The fields that waitress acts on: they decide where a message ends, so nobody but waitress reads them.
+_FRAMING = frozenset({"CONNECTION", "CONTENT_LENGTH", "EXPECT", "TRANSFER_ENCODING"})
+_MAX_CACHED_LINE_BYTES = 300
+_FIELD: re.Pattern[bytes] = HEADER_FIELD_RE  # type: ignore[assignment]  # the stub says str
+
+
+def _plain_field(line: bytes) -> tuple[str, str] | None:
+    """Name and value as waitress keeps them, for a valid field that it does not act on; None leaves it to waitress."""
+    match = _FIELD.fullmatch(line)
+    if match is None or b"_" in match["name"]:
+        return None
+    name = match["name"].upper().replace(b"-", b"_").decode("latin-1")
+    return None if name in _FRAMING else (name, match["value"].strip(b" \t").decode("latin-1"))
+
+
+_cached_plain_field = lru_cache(maxsize=1024)(_plain_field)
+
+
+@lru_cache(maxsize=512)
+def _title(name: str) -> str:
+    """`x-request-id` as `X-Request-Id`, the usual spelling."""
+    return "-".join(part.capitalize() for part in name.split("-"))
+
+
+@lru_cache(maxsize=2)
+def _date(second: int) -> str:
+    return f"Date: {build_http_date(second)}"
+
+
+class Parser(HTTPRequestParser):
+    """Answers 400 where waitress would drop the connection or wait for ever, and reads repeated fields from a cache."""
+
+    # waitress' log lines read the path of a request that may have failed before it had one.
+    path = command = request_uri = ""  # type: ignore[assignment]  # the stub says bytes
+    headers: dict[str, str]
+
+    def parse_header(self, header_plus: bytes) -> None:
+        # A folded field spans lines, so its first line alone would be read wrongly.
+        if b"\r\n " not in header_plus and b"\r\n\t" not in header_plus:
+            header_plus = self._take_plain_fields(header_plus)
+        try:
+            super().parse_header(header_plus)
+        except ValueError as error:  # from urlsplit ("http://[") or int (more than 4300 digits)
+            raise ParsingError("The request line or Content-Length is invalid") from error
+
+    def _take_plain_fields(self, head: bytes) -> bytes:
+        """Keep the fields that the cache knows to be harmless; the rest of the head is waitress' to judge."""
+        first, *lines = head.split(b"\r\n")
+        rest = [first]
+        for line in lines:
+            field = (_cached_plain_field if len(line) <= _MAX_CACHED_LINE_BYTES else _plain_field)(line)
+            if field is None:
+                rest.append(line)
+                continue
+            name, value = field
+            self.headers[name] = f"{self.headers[name]}, {value}" if name in self.headers else value
+        return b"\r\n".join(rest)
+
+    def received(self, data: bytes) -> int:
+        consumed = super().received(data)
+        if self.completed:
+            # Nothing is left to continue with; waitress would send "100 Continue" and wait for a body.
+            self.expect_continue = False
+        return consumed
+
+
+class Answer(Task):
+    """Writes an answer: head and first piece in one send (waitress: two), names and date from a cache."""
+
+    channel: "Channel"
+    request: Parser  # type: ignore[assignment]  # the stub says Error
+
+    def write(self, data: bytes) -> None:
+        """Write the next piece of the body, after the head if that is still to come; may be empty."""
+        if not self.complete:
+            raise RuntimeError("start_response was not called before the body")
+        head = b"" if self.wrote_header else self.build_response_header()
+        self.channel.write_soon(head + self._frame(data))
+        self.wrote_header = True
+
+    def _frame(self, data: bytes) -> bytes:
+        if not data or not self.has_body or self.request.command == "HEAD":
+            return b""
+        if self.chunked_response:
+            return b"%X\r\n%b\r\n" % (len(data), data)
+        if self.content_length is not None:
+            data = data[: self.content_length - self.content_bytes_written]
+            self.content_bytes_written += len(data)
+        return data
+
+    def build_response_header(self) -> bytes:
+        """Status line and headers as the application gave them, completed by length, persistence and date."""
+        lines = [f"HTTP/{self.version} {self.status}"]
+        given = set()
+        for raw_name, value in self.response_headers:
+            name = _title(raw_name)
+            given.add(name)
+            if name != "Content-Length" or self.has_body:
+                lines.append(f"{name}: {value}")
+        if "Content-Length" not in given:
+            lines += self._length()
+        lines += self._persistence()
+        if "Date" not in given:
+            lines.append(_date(int(self.start_time)))
+        return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n"
+
+    def _length(self) -> list[str]:
+        """How the client finds the end of a body whose length the application did not give (RFC 9112, 6.3)."""
+        if not self.has_body:
+            return []
+        if self.content_length is not None:
+            return [f"Content-Length: {self.content_length}"]
+        if self.request.command == "HEAD":
+            return []
+        if self.version == "1.1":
+            self.chunked_response = True
+            return ["Transfer-Encoding: chunked"]
+        self.close_on_finish = True
+        return []
+
+    def _persistence(self) -> list[str]:
+        """Whether the connection stays open (RFC 9112, 9.3); unlike waitress', also after 204, 304 and chunks."""
+        asked = {token.strip() for token in self.request.headers.get("CONNECTION", "").lower().split(",")}
+        if "close" in asked or (self.version == "1.0" and "keep-alive" not in asked) or self.channel.is_last_answer():
+            self.close_on_finish = True
+        if self.close_on_finish:
+            return ["Connection: close"]
+        return ["Connection: Keep-Alive"] if self.version == "1.0" else []
+
+    def set_close_on_finish(self) -> None:
+        """Only the flag: `_persistence` writes the header."""
+        self.close_on_finish = True
+
+
+class ApplicationAnswer(Answer, WSGITask):
+    """What the application answers."""
+
+
+class Refusal(Answer, ErrorTask):
+    """What the server answers by itself: always a problem (RFC 9457) with a request id, and the connection ends."""
+
+    def execute(self) -> None:
+        # For a failed application waitress hands over a blank request; the one that was asked is still the first.
+        asked = self.channel.requests[0]
+        self.request.command = asked.command
+        error = self.request.error or InternalServerError("")
+        slug, title, detail = _REFUSALS[error.code]
+        detail = detail or error.body[:_MAX_DETAIL_CHARACTERS]
+        body = msgspec.json.encode(
+            {"type": f"/problems/{slug}", "title": title, "status": error.code, "detail": detail}
+        )
+        request_id = asked.headers.get("X_REQUEST_ID", "")
+        if not _REQUEST_ID.fullmatch(request_id):
+            request_id = uuid.uuid4().hex
+        if error.code == InternalServerError.code:
+            logger.error("the exception above is the answer to request %s", request_id)
+        self.status = f"{error.code} {title}"
+        self.response_headers = [("Content-Type", "application/problem+json"), ("X-Request-Id", request_id)]
+        self.content_length = len(body)
+        self.close_on_finish = True
+        self.write(body)
