@@ -30,9 +30,10 @@ class Reader:
             max_size=max_connections,
             max_waiting=MAX_WAITING,
             timeout=WAIT_SECONDS,
-            open=True,
+            open=False,
             reconnect_timeout=5,
         )
+        self._pool.open()
 
     def read(self, query: Callable[[BoundedConnection], T]) -> T:
         """Run a query that changes nothing; once more if its connection turns out to have been lost.
