@@ -82,17 +82,11 @@ class Channel(HTTPChannel):
             self.last_activity = time.time()
             self.received(data)
 
-    def received(self, data: bytes) -> bool:
-        """Parse requests; but where a refused request ends is not known, so what follows it is thrown away."""
-        if any(request.error for request in self.requests[-1:]):
-            return False
-        return super().received(data)
-
     def _end_input(self) -> None:
         with self.requests_lock:
             self.input_ended = True
-            answering = self.requests or self.total_outbufs_len or self.close_when_flushed
-        if not answering or self.lingering:
+            self.close_when_flushed = self.close_when_flushed or not self.requests
+        if self.lingering or (self.close_when_flushed and not self.total_outbufs_len):
             self.handle_close()
 
     def _discard(self, count: int) -> None:

@@ -44,7 +44,7 @@ class Product:
     def on_get(self, req: falcon.Request, resp: falcon.Response, sku: str) -> None:
         sku = identifier(sku, "sku")
         requests.known_parameters(req)
-        position, product, stock, lapsed = self._service.reader.read(lambda conn: stock_levels.get(conn, sku))
+        position, product, stock, lapsed = self._service.reader.fungibles.get(sku)
         with answers.reflecting(position):
             payload = FungibleAnswer.of(require(product, sku, "fungible"), stock)
         answers.versioned(req, resp, payload, position, lapsed)

@@ -68,10 +68,14 @@ class ReadModels(Protocol):
 
 
 class Batch:
-    """The commands of one transaction and what became of them: `results` by group and command, in order."""
+    """The commands of one transaction and what became of them: `results` by group and command, in order.
 
-    def __init__(self, groups: Sequence[Group]) -> None:
+    `note`, called once they are known, asks for what else the transaction is to write; with it, it always commits.
+    """
+
+    def __init__(self, groups: Sequence[Group], note: "Callable[[RoundTrip, Batch], None] | None" = None) -> None:
         self.groups = groups
+        self._note = note
         self.results: list[list[Result]] = []
         self.entries: list[Entry] = []
 
@@ -82,7 +86,7 @@ class Batch:
         self.results = [transaction.settle_group(group) for group in self.groups]
         books, answers = transaction.books, transaction.answers
         self.entries = books.entries
-        if self.entries or answers:
+        if self.entries or answers or self._note:
             self._commit(conn, log, read_models, books, answers)
         else:
             ask_one(conn, "ROLLBACK")
@@ -109,6 +113,8 @@ class Batch:
             log.append(trip, self.entries)
             read_models.save(trip, books, self.entries)
         answers.save(trip, books.now)
+        if self._note:
+            self._note(trip, self)
         end = trip.ask("COMMIT")
         trip.go()
         if end.status != "COMMIT":

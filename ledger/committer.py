@@ -1,22 +1,20 @@
-"""Gathers waiting commands into one transaction: the one place from which the log is written.
+"""Brings gathered commands into the log: the one place from which it is written.
 
-Each process has one committer: a thread with one connection. Callers put their commands into its queue and wait; it
-takes what waits, without artificial delay, and answers each with its own result. Under load batches grow, so the cost
-of a transaction is shared and latency falls.
+Each process has one committer: a thread with one connection. What comes back is the truth: a connection that is lost
+at any point, COMMIT included, is never taken for a failure or a conflict.
 """
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Sequence
-from queue import Empty, SimpleQueue
 
 import psycopg
 
 from ledger.batch import Batch, ReadModels, Result
 from ledger.commands import Group
-from ledger.errors import BusyError, DatabaseAwayError, LedgerError, OutcomeUnknownError
+from ledger.errors import BusyError, DatabaseAwayError, DefectError, LedgerError, OutcomeUnknownError
 from ledger.events import Entry
+from ledger.gathering import Gathering, Ticket
 from ledger.store.connection import BoundedConnection
 from ledger.store.log import Log
 
@@ -24,8 +22,6 @@ from ledger.store.log import Log
 MAX_BATCH_COMMANDS = 1_000
 # Commands waiting in one process: more could not be answered in time anyway.
 MAX_QUEUED_COMMANDS = 5_000
-# How long a caller waits before it is told to come back.
-WAIT_SECONDS = 1.8
 # How long the committer tries to find out what became of a COMMIT whose answer was lost, and its pause between tries.
 RESOLVE_SECONDS = 10.0
 RESOLVE_PAUSE_SECONDS = 0.1
@@ -33,32 +29,7 @@ RESOLVE_PAUSE_SECONDS = 0.1
 logger = logging.getLogger(__name__)
 
 
-class DefectError(LedgerError):
-    """A command met a defect of this service; it was not recorded."""
-
-    def __init__(self) -> None:
-        super().__init__("The service could not carry this out; nothing was recorded.")
-
-
-class Ticket:
-    """Commands that one caller waits for. `taken` once they are in a transaction, `given_up` once nobody waits."""
-
-    __slots__ = ("_done", "given_up", "group", "results", "taken")
-
-    def __init__(self, group: Group) -> None:
-        self.group = group
-        self.results: Sequence[Result] = ()
-        self.taken = False
-        self.given_up = False
-        self._done = threading.Lock()
-        self._done.acquire()
-
-    def answer(self, results: Sequence[Result]) -> None:
-        self.results = results
-        self._done.release()
-
-    def wait(self, seconds: float) -> bool:
-        return self._done.acquire(timeout=seconds)
+Tickets = list[Ticket[Group, Sequence[Result]]]
 
 
 class Committer:
@@ -69,100 +40,53 @@ class Committer:
         self._log = log
         self._read_models = read_models
         self._conn: BoundedConnection | None = None
-        self._queue: SimpleQueue[Ticket | None] = SimpleQueue()
-        self._waiting = 0
-        self._guard = threading.Lock()
-        self._thread = threading.Thread(target=self._work, name="committer", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Finish what waits, then end."""
-        self._queue.put(None)
-        self._thread.join()
-
-    def is_alive(self) -> bool:
-        return self._thread.is_alive()
+        self.gathering: Gathering[Group, Sequence[Result]] = Gathering(
+            "committer",
+            self._settle,
+            max_together=MAX_BATCH_COMMANDS,
+            max_waiting=MAX_QUEUED_COMMANDS,
+            weigh=lambda group: len(group.commands),
+        )
 
     def submit(self, group: Group) -> Sequence[Result]:
         """Have a group of commands decided in order, in one transaction, and return a result for each.
 
-        Raises BusyError or OutcomeUnknownError when that takes too long.
+        Raises the UnavailableError that stands for all of them, or DefectError.
         """
-        ticket = Ticket(group)
-        with self._guard:
-            if self._waiting + len(group.commands) > MAX_QUEUED_COMMANDS:
-                raise BusyError
-            self._waiting += len(group.commands)
-        self._queue.put(ticket)
-        if not ticket.wait(WAIT_SECONDS):
-            with self._guard:
-                ticket.given_up = True
-                taken = ticket.taken
-            if not ticket.wait(0):
-                raise OutcomeUnknownError if taken else BusyError
-        return ticket.results
+        return self.gathering.ask(group)
 
-    def _work(self) -> None:
-        while True:
-            tickets, stopping = self._gather()
-            if tickets:
-                try:
-                    self._settle(tickets)
-                except Exception:
-                    logger.exception("the committer failed")
-                    self._disconnect()
-                    _fail(tickets, DefectError())
-            if stopping:
-                self._disconnect()
-                return
+    def stop(self) -> None:
+        """Finish what waits, then end."""
+        self.gathering.stop()
+        self._disconnect()
 
-    def _gather(self) -> tuple[list[Ticket], bool]:
-        """Wait for a ticket, then take all that wait, up to the limit; True when it is time to stop."""
-        tickets: list[Ticket] = []
-        count = 0
-        ticket = self._queue.get()
-        while ticket is not None:
-            tickets.append(ticket)
-            count += len(ticket.group.commands)
-            if count >= MAX_BATCH_COMMANDS:
-                break
-            try:
-                ticket = self._queue.get_nowait()
-            except Empty:
-                break
-        with self._guard:
-            self._waiting -= count
-            for taken in tickets:
-                taken.taken = True
-        return [t for t in tickets if not t.given_up], ticket is None
+    def is_alive(self) -> bool:
+        return self.gathering.is_alive()
 
-    def _settle(self, tickets: list[Ticket]) -> None:
+    def _settle(self, tickets: Tickets) -> None:
         """Run one transaction for all; if it fails for a reason of its own content, one for each."""
-        batch = Batch([ticket.group for ticket in tickets])
+        batch = Batch([ticket.question for ticket in tickets])
         try:
             self._run(batch)
         except LedgerError as error:
-            _fail(tickets, error)
+            for ticket in tickets:
+                ticket.answer(error)
         except Exception:
             if len(tickets) == 1:
                 raise
             logger.exception("a transaction of %d requests failed; trying them one by one", len(tickets))
-            self._disconnect()
             for ticket in tickets:
                 self._settle_alone(ticket)
         else:
             for ticket, results in zip(tickets, batch.results, strict=True):
                 ticket.answer(results)
 
-    def _settle_alone(self, ticket: Ticket) -> None:
+    def _settle_alone(self, ticket: Ticket[Group, Sequence[Result]]) -> None:
         try:
             self._settle([ticket])
         except Exception:
             logger.exception("a request failed")
-            self._disconnect()
-            _fail([ticket], DefectError())
+            ticket.answer(DefectError())
 
     def _run(self, batch: Batch) -> None:
         """Run the batch, again if the connection turns out to have been lost before anything was committed.
@@ -236,8 +160,3 @@ class Committer:
 
 class _ConnectionLost(Exception):
     """The attempt ended without an answer from the database."""
-
-
-def _fail(tickets: list[Ticket], error: LedgerError) -> None:
-    for ticket in tickets:
-        ticket.answer([error] * len(ticket.group.commands))

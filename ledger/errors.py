@@ -184,6 +184,13 @@ class OutcomeUnknownError(UnavailableError):
         )
 
 
+class DefectError(LedgerError):
+    """A command met a defect of this service."""
+
+    def __init__(self) -> None:
+        super().__init__("The service could not carry this out; nothing was recorded.")
+
+
 # The log holds something that this program cannot read. Never raised by a caller's input.
 
 

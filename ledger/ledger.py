@@ -19,7 +19,6 @@ class Ledger:
         self._committer = Committer(
             lambda: connect(url, schema, "stockledger committer", answer_seconds=WRITE_SECONDS), log, read_models
         )
-        self._committer.start()
 
     def handle(self, command: Command) -> Outcome:
         """Carry out one command and return what it left behind; raises the LedgerError that refuses it."""

@@ -1,4 +1,4 @@
-"""Reading: a small pool of connections, and what to do when the database is away."""
+"""Reading: gathered look-ups, a small pool of connections for the rest, and what to do when the database is away."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -7,7 +7,9 @@ import psycopg
 from psycopg_pool import ConnectionPool, PoolTimeout, TooManyRequests
 
 from ledger.errors import BusyError, DatabaseAwayError
-from ledger.store.connection import READ_SECONDS, BoundedConnection, NoAnswerError, parameters
+from ledger.store.connection import READ_SECONDS, BoundedConnection, NoAnswerError, connect, parameters
+from projections import stock_levels
+from projections.lookups import Lookups
 
 # How long a reader waits for a connection before it is told to come back, and how many may wait.
 WAIT_SECONDS = 1.5
@@ -34,6 +36,10 @@ class Reader:
             reconnect_timeout=5,
         )
         self._pool.open()
+        # The hottest question of all.
+        self.fungibles = Lookups(
+            lambda: connect(url, schema, "stockledger lookups", answer_seconds=READ_SECONDS), stock_levels.find
+        )
 
     def read(self, query: Callable[[BoundedConnection], T]) -> T:
         """Run a query that changes nothing; once more if its connection turns out to have been lost.
@@ -68,4 +74,5 @@ class Reader:
             raise DatabaseAwayError from error
 
     def close(self) -> None:
+        self.fungibles.close()
         self._pool.close()

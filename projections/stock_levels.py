@@ -4,7 +4,7 @@ Queries join it with `products`. They show holds as over once they are over by t
 in the moment before that is written down; the table itself is a function of the events alone.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from ledger.books import Books
@@ -70,10 +70,10 @@ _STOCK = (
     "coalesce(overdue.quantity, 0), coalesce(s.on_hand, 0),"
     " coalesce(s.reserved, 0) - coalesce(overdue.quantity, 0), coalesce(s.version, 0)"
 )
-_GET = f"""
+_FIND = f"""
 SELECT head.position, {products.COLUMNS_OF_P}, {_STOCK}, s.updated_at
 FROM {HEAD} AS head
-LEFT JOIN products AS p ON p.sku = $1
+LEFT JOIN products AS p ON p.sku = ANY($1)
 LEFT JOIN stock_levels AS s ON s.sku = p.sku
 LEFT JOIN LATERAL ({_OVERDUE}) AS overdue ON true
 """
@@ -94,12 +94,24 @@ class Fungible(NamedTuple):
     stock: Stock
 
 
-def get(conn: BoundedConnection, sku: str) -> tuple[int, Product | None, Stock, int]:
-    """The log position, the product of whatever kind, its stock, and how many of it are free by the clock alone."""
-    (row,) = ask_one(conn, _GET, sku)  # the head is there even if the product is not
-    if row[1] is None:
-        return row[0], None, Stock(sku), 0
-    return row[0], Product(*row[1:11]), Stock(sku, *row[12:]), row[11]
+class Found(NamedTuple):
+    """`lapsed` of the stock are free by the clock alone: their hold is over, which is not written down yet."""
+
+    position: int
+    product: Product | None
+    stock: Stock
+    lapsed: int
+
+
+def find(conn: BoundedConnection, skus: Sequence[str]) -> dict[str, Found]:
+    """For each SKU the log position, the product of whatever kind, and its stock."""
+    rows = ask_one(conn, _FIND, skus)
+    position = rows[0][0]  # the head is there even if no product is
+    found = {sku: Found(position, None, Stock(sku), 0) for sku in skus}
+    for row in rows:
+        if row[1] is not None:
+            found[row[1]] = Found(position, Product(*row[1:11]), Stock(row[1], *row[12:]), row[11])
+    return found
 
 
 def page(conn: BoundedConnection, after: str, limit: int) -> tuple[int, list[Fungible]]:

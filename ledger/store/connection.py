@@ -13,6 +13,10 @@ LOCK_TIMEOUT_MILLISECONDS = 1_500
 STATEMENT_TIMEOUT_MILLISECONDS = 30_000
 # A transaction's statements follow each other without anybody thinking in between; one that pauses is stuck.
 IDLE_IN_TRANSACTION_MILLISECONDS = 3_000
+# A transaction of the committer, whose callers have given up long before. A client that falls silent in the middle of
+# a round trip is not idle to the server: nothing else takes the log's lock from it.
+TRANSACTION_MILLISECONDS = 5_000
+TRANSACTION_LIMIT_SINCE = 170_000  # PostgreSQL's version; before, it waits until TCP gives the client up
 
 # What a caller is made to wait for an answer of the database that does not come, and what the committer is: its
 # statements wait for a lock first.
@@ -66,6 +70,7 @@ def parameters(url: str, schema: str, application_name: str) -> dict[str, Any]:
         f"-c lock_timeout={LOCK_TIMEOUT_MILLISECONDS}",
         f"-c statement_timeout={STATEMENT_TIMEOUT_MILLISECONDS}",
         f"-c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_MILLISECONDS}",
+        "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=1 -c tcp_keepalives_count=3",
         "-c timezone=UTC",
     ]
     limits = {
@@ -84,13 +89,20 @@ def connect(
 ) -> BoundedConnection:
     """Open a connection in autocommit mode that prepares every statement at its first use.
 
-    `answer_seconds` bounds each wait for an answer (NoAnswerError); without it, long statements may take their time.
+    `answer_seconds` bounds each wait for an answer (NoAnswerError), and with it the server limits each transaction;
+    without it, long statements may take their time.
     Raises psycopg.OperationalError when the database cannot be reached within 2 s.
     """
     connection = BoundedConnection.connect(
         **parameters(url, schema, application_name), autocommit=True, prepare_threshold=0
     )
     connection.answer_seconds = answer_seconds
+    if answer_seconds is not None and connection.info.server_version >= TRANSACTION_LIMIT_SINCE:
+        try:
+            connection.execute(f"SET transaction_timeout = {TRANSACTION_MILLISECONDS}".encode(), prepare=False)
+        except BaseException:
+            connection.close()
+            raise
     return connection
 
 

@@ -1,0 +1,267 @@
+"""The house rules, checked on the sources: who may know whom, where SQL lives, how long things may get.
+
+Each checker says what is wrong in one module, and is itself shown a module in which it has to find something.
+"""
+
+import ast
+import re
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path
+
+import pytest
+from eventsourcing.postgres import PostgresApplicationRecorder, PostgresDatastore
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("ledger", "projections", "api")
+# Nothing looks up: each floor, and what it may not know.
+ABOVE = {
+    "ledger": {"projections", "api", "falcon", "waitress"},
+    "projections": {"api", "falcon", "waitress"},
+    "api": set(),
+}
+VAGUE = {"util", "utils", "helper", "helpers", "common", "manager", "managers", "base", "misc"}
+MAX_FUNCTION_LINES = 70
+MAX_FILE_LINES = 300
+# What the rules are made of: state in, facts out. Time and ids come in as arguments.
+PURE = {
+    f"ledger.{name}"
+    for name in (
+        "books",
+        "carts",
+        "commands",
+        "decide",
+        "errors",
+        "events",
+        "identifiers",
+        "items",
+        "products",
+        "reservations",
+        "stock",
+        "streams",
+    )
+}
+PURE_IMPORTS = {"collections", "datetime", "msgspec", "re", "typing", "uuid"}
+IMPURE_CALLS = {"now", "utcnow", "today", "uuid1", "uuid4", "open", "print", "sleep"}
+LIBRARYS_PRIVATE_NAMES = {
+    name
+    for used in (PostgresApplicationRecorder, PostgresDatastore)
+    for owner in used.__mro__
+    if owner.__module__.startswith("eventsourcing")
+    for name in vars(owner)
+    if name.startswith("_") and not name.startswith(("__", "_abc"))
+}
+_SQL = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH|CREATE|ALTER|DROP|TRUNCATE|LOCK|SET|COPY|GRANT|NOTIFY)\b")
+
+
+class Module:
+    def __init__(self, name: str, source: str) -> None:
+        self.name = name
+        self.source = source
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        return ast.parse(self.source)
+
+    @property
+    def floor(self) -> str:
+        return self.name.partition(".")[0]
+
+    def is_in(self, package: str) -> bool:
+        return f"{self.name}.".startswith(f"{package}.")
+
+    def imports(self) -> Iterator[str]:
+        """The full names of the modules that it imports, anywhere in it."""
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Import):
+                yield from (alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                start = ".".join(self.name.split(".")[: -node.level]) if node.level else ""
+                source = [part for part in (start, node.module) if part]
+                yield ".".join(source)
+                yield from (".".join([*source, alias.name]) for alias in node.names)
+
+
+def modules() -> list[Module]:
+    found = []
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            found.append(Module(name, path.read_text()))
+    return found
+
+
+# The checkers
+
+
+def upward_imports(module: Module) -> list[str]:
+    roots = {name.partition(".")[0] for name in module.imports()}
+    return [f"{module.name} imports {root}" for root in sorted(roots & ABOVE[module.floor])]
+
+
+def library_outside_the_store(module: Module) -> list[str]:
+    if module.is_in("ledger.store"):
+        return []
+    return [f"{module.name} imports {name}" for name in module.imports() if f"{name}.".startswith("eventsourcing.")]
+
+
+def librarys_private_parts(module: Module) -> list[str]:
+    if module.name == "ledger.store.recorder":
+        return []
+    names = [node.attr for node in ast.walk(module.tree) if isinstance(node, ast.Attribute)]
+    names += [node.name for node in ast.walk(module.tree) if isinstance(node, ast.FunctionDef)]
+    return [f"{module.name} uses {name}" for name in names if name in LIBRARYS_PRIVATE_NAMES]
+
+
+def vague_names(module: Module) -> list[str]:
+    return [f"{module.name} could hold anything" for part in module.name.split(".") if part in VAGUE]
+
+
+def missing_docstring(module: Module) -> list[str]:
+    trivial = module.name.endswith((".__init__", ".__main__")) and len(module.tree.body) <= 3
+    return [] if trivial or ast.get_docstring(module.tree) else [f"{module.name} does not say what lives in it"]
+
+
+def long_functions(module: Module) -> list[str]:
+    functions = [n for n in ast.walk(module.tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+    lengths = {f"{module.name}.{f.name}": (f.end_lineno or 0) - f.lineno + 1 for f in functions}
+    return [f"{name} has {length} lines" for name, length in lengths.items() if length > MAX_FUNCTION_LINES]
+
+
+def long_files(module: Module) -> list[str]:
+    length = len(module.source.splitlines())
+    return [f"{module.name} has {length} lines"] if length > MAX_FILE_LINES else []
+
+
+def sql_outside_its_place(module: Module) -> list[str]:
+    """Statements live in the store and the read models; the API does not even run one."""
+    if module.is_in("ledger.store") or module.is_in("projections"):
+        return []
+    texts = [n.value for n in ast.walk(module.tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+    found = [f"{module.name} holds {text.strip()[:40]!r}" for text in texts if _SQL.match(text)]
+    if module.floor == "api":
+        calls = [n.func for n in ast.walk(module.tree) if isinstance(n, ast.Call)]
+        run = [f.attr for f in calls if isinstance(f, ast.Attribute) and f.attr in ("execute", "executemany", "copy")]
+        found += [f"{module.name} calls {name}" for name in run]
+    return found
+
+
+def impure_rules(module: Module) -> list[str]:
+    if module.name not in PURE:
+        return []
+    names = set(module.imports())
+    known = {name for name in names if name.partition(".")[0] in PURE_IMPORTS}
+    rules = {name for name in names if name == "ledger" or name in PURE or name.rpartition(".")[0] in PURE}
+    found = [f"{module.name} imports {name}" for name in sorted(names - known - rules)]
+    for node in ast.walk(module.tree):
+        called = node.func if isinstance(node, ast.Call) else None
+        name = called.attr if isinstance(called, ast.Attribute) else called.id if isinstance(called, ast.Name) else ""
+        found += [f"{module.name} calls {name}"] if name in IMPURE_CALLS else []
+    return found
+
+
+CHECKERS: dict[Callable[[Module], list[str]], tuple[list[Module], list[Module]]] = {
+    upward_imports: (
+        [
+            Module("ledger.stock", "from projections import stock_levels"),
+            Module("ledger.store.log", "import falcon"),
+            Module("ledger.stock", "def late():\n    from api.app import create_app"),
+            Module("ledger.stock", "from .. import api"),
+            Module("projections.items", "import ledger, api.problems as p"),
+        ],
+        [
+            Module("projections.items", "from ledger.items import Item"),
+            Module("api.app", "import falcon\nfrom projections import items"),
+            Module("ledger.items", "from ledger import products\nimport apiary"),
+        ],
+    ),
+    library_outside_the_store: (
+        [
+            Module("ledger.batch", "from eventsourcing.persistence import StoredEvent"),
+            Module("projections.rebuild", "import eventsourcing"),
+            Module("ledger.storekeeper", "import eventsourcing.postgres"),
+        ],
+        [Module("ledger.store.mapper", "import eventsourcing"), Module("ledger.batch", "import ledger.store.log")],
+    ),
+    librarys_private_parts: (
+        [
+            Module("ledger.store.log", "recorder._lock_table(cursor)"),
+            Module("ledger.batch", "def _insert_stored_events(self): ..."),
+        ],
+        [
+            Module("ledger.store.recorder", "self._lock_table(cursor)"),
+            Module("ledger.store.log", "self._recorder.append(conn)"),
+        ],
+    ),
+    vague_names: (
+        [Module("api.utils", ""), Module("ledger.common.money", ""), Module("projections.base", "")],
+        [Module("api.database", ""), Module("ledger.commands", "")],
+    ),
+    missing_docstring: (
+        [
+            Module("ledger.stock", "# only a comment\nX = 1"),
+            Module("ledger.empty", ""),
+            Module("api.__main__", "import a\nimport b\nimport c\na(b, c)"),
+        ],
+        [
+            Module("ledger.stock", '"""Stock."""'),
+            Module("api.__init__", ""),
+            Module("api.__main__", "import a\nimport b\na(b)"),
+        ],
+    ),
+    long_functions: (
+        [
+            Module("api.app", "def f():\n" + "    x = 1\n" * 70),
+            Module("api.app", "class C:\n    async def f(self):\n" + "        x = 1\n" * 70),
+        ],
+        [Module("api.app", "def f():\n" + "    x = 1\n" * 69 + "x = 1\n" * 50)],
+    ),
+    long_files: ([Module("api.app", "x = 1\n" * 301)], [Module("api.app", "x = 1\n" * 300)]),
+    sql_outside_its_place: (
+        [
+            Module("api.app", '_READ = """\nSELECT 1\n"""'),
+            Module("ledger.batch", 'conn.execute("DELETE FROM items")'),
+            Module("ledger.stock", 'q = f"UPDATE {table} SET x = 1"'),
+            Module("api.health", "conn.execute(query)"),
+        ],
+        [
+            Module("ledger.batch", 'conn.execute("ROLLBACK")'),
+            Module("projections.items", '_READ = "SELECT 1"'),
+            Module("ledger.store.log", '_READ = "SELECT 1"'),
+            Module("api.app", '"""Selected routes."""\nx = "CREATED"'),
+        ],
+    ),
+    impure_rules: (
+        [
+            Module("ledger.stock", "import time"),
+            Module("ledger.stock", "from ledger.store.log import read"),
+            Module("ledger.stock", "from ledger import batch"),
+            Module("ledger.stock", "import psycopg"),
+            Module("ledger.carts", "at = datetime.now(UTC)"),
+            Module("ledger.carts", "from uuid import uuid4\nid = uuid4()"),
+        ],
+        [
+            Module("ledger.stock", "from ledger import items\nfrom ledger.events import Event\nat = books.now"),
+            Module("ledger.batch", "import time\ntime.sleep(1)"),
+        ],
+    ),
+}
+
+
+def test_every_module_is_looked_at():
+    names = {module.name for module in modules()}
+
+    assert names > PURE | {"ledger.store.recorder", "projections.inline", "api.app", "api.__main__"}
+
+
+@pytest.mark.parametrize("checker", CHECKERS, ids=lambda checker: checker.__name__)
+def test_the_house_rules_are_kept(checker: Callable[[Module], list[str]]):
+    assert [wrong for module in modules() for wrong in checker(module)] == []
+
+
+@pytest.mark.parametrize("checker", CHECKERS, ids=lambda checker: checker.__name__)
+def test_each_rule_finds_what_breaks_it_and_nothing_else(checker: Callable[[Module], list[str]]):
+    bad, good = CHECKERS[checker]
+
+    assert [module.source for module in bad if not checker(module)] == []
+    assert [wrong for module in good for wrong in checker(module)] == []
