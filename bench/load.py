@@ -26,10 +26,11 @@ class LoadError(Exception):
     """The service cannot be measured: it takes no connections, or keeps hanging up."""
 
 
-def http_request(method: str, path: str, host: str) -> bytes:
-    """One request without a body, ready for the wire."""
-    length = "Content-Length: 0\r\n" if method == "POST" else ""
-    return f"{method} {path} HTTP/1.1\r\nHost: {host}\r\n{length}\r\n".encode()
+def http_request(method: str, path: str, host: str, body: str = "") -> bytes:
+    """One request, with a body of JSON if there is one, ready for the wire."""
+    kind = "Content-Type: application/json\r\n" if body else ""
+    length = f"{kind}Content-Length: {len(body.encode())}\r\n" if method == "POST" else ""
+    return f"{method} {path} HTTP/1.1\r\nHost: {host}\r\n{length}\r\n{body}".encode()
 
 
 def answer_size(received: bytes | bytearray) -> tuple[int, int] | None:

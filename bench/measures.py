@@ -1,7 +1,9 @@
 """Everything that can be measured, by name: `http-` the service, `sql` raw SQL by pgbench, `lib` the library alone."""
 
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from bench import load, wrk
@@ -15,6 +17,8 @@ Measure = Callable[[float], Measured]  # given how many seconds to run
 
 GENERATORS = {"wrk": wrk.measure, "own": load.measure}
 PROCESSES = min(2, os.cpu_count() or 1)  # of a load; more would only take the processor away from the service
+BATCH = 500  # commands in one request
+BATCH_CONNECTIONS = 8
 FEW_THREADS = 4  # where the library is at its best on one aggregate: fewer callers, fewer conflicts
 
 TITLES = {
@@ -23,6 +27,9 @@ TITLES = {
     "http-reserve-hot": "service, reserve, one hot SKU",
     "http-get-hot": "service, GET, one hot SKU",
     "http-get-spread": "service, GET, 1,000 SKUs",
+    "http-nothing": "service, a route that does nothing",
+    "http-add-one": "service, add, one connection",
+    "http-batch": f"service, adds in batches of {BATCH}, 1,000 SKUs",
     "sql-add-hot": "SQL transaction, add, one hot row",
     "sql-add-spread": "SQL transaction, add, 1,000 rows",
     "sql-reserve-hot": "SQL transaction, reserve, one hot row",
@@ -43,6 +50,9 @@ RATIOS = (
     ("http-add-spread", "sql1-add-spread", "spread add: service / SQL single statement"),
     ("http-reserve-hot", "sql-reserve-hot", "hot reserve: service / SQL transaction"),
     ("http-reserve-hot", "sql1-reserve-hot", "hot reserve: service / SQL single statement"),
+    ("http-batch", "sql-add-spread", "batch: service / SQL transaction, spread"),
+    ("http-batch", "sql1-add-spread", "batch: service / SQL single statement, spread"),
+    ("http-get-hot", "http-nothing", "service: GET / a route that does nothing"),
     ("http-add-hot", "http-add-spread", "service: hot add / spread add"),
     ("sql-add-hot", "sql-add-spread", "SQL transaction: hot add / spread add"),
     ("http-add-hot", "lib-add-hot", "hot add: service / library"),
@@ -62,13 +72,34 @@ def of_service(service: Started, generator: str, connections: int) -> dict[str, 
         "http-get-hot": ("GET", "", (HOT,)),
         "http-get-spread": ("GET", "", SPREAD),
     }
+    load = partial(GENERATORS[generator], service.address)
 
-    def measure(name: str, seconds: float) -> Measured:
+    def measure(name: str, callers: int, seconds: float) -> Measured:
         method, call, skus = asked[name]
         requests = [http_request(method, f"/api/fungible/{sku}{call}", host) for sku in skus]
-        return GENERATORS[generator](service.address, requests, connections, seconds, PROCESSES)
+        return load(requests, callers, seconds, min(callers, PROCESSES))
 
-    return {name: partial(measure, name) for name in asked}
+    def measure_nothing(seconds: float) -> Measured:
+        return load([http_request("GET", "/health/live", host)], connections, seconds, PROCESSES)
+
+    def measure_batch(seconds: float) -> Measured:
+        """In commands; latencies are those of whole requests."""
+        batches = [SPREAD[start : start + BATCH] for start in range(0, len(SPREAD), BATCH)]
+        got = load(
+            [http_request("POST", "/api/batch", host, batch(s)) for s in batches], BATCH_CONNECTIONS, seconds, PROCESSES
+        )
+        return replace(got, rate=got.rate * BATCH)
+
+    return {name: partial(measure, name, connections) for name in asked} | {
+        "http-nothing": measure_nothing,
+        "http-add-one": partial(measure, "http-add-hot", 1),
+        "http-batch": measure_batch,
+    }
+
+
+def batch(skus: Sequence[str]) -> str:
+    """The body of a request that adds one to each SKU."""
+    return json.dumps({"commands": [{"command": "add", "sku": sku, "quantity": 1} for sku in skus]})
 
 
 def of_raw_sql(sql: RawSql) -> dict[str, Measure]:
