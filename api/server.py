@@ -36,7 +36,8 @@ IDLE_SECONDS = 120.0
 TURN_SECONDS, DRAIN_TURN_SECONDS = 1.0, 0.05
 # Requests are parsed before any of them is handed on; this bounds the first one's wait.
 EVENTS_PER_TURN = 64
-REST_SECONDS, BURST_GAP_SECONDS = 0.0003, 0.01
+# The burst of connections after a start, see Server.handle_accept.
+REST_SECONDS, BURST_GAP_SECONDS, CROWD_PER_ACCEPT = 0.0003, 0.01, 16
 
 
 def open_socket(host: str, port: int) -> socket.socket:
@@ -99,7 +100,7 @@ class Pool:
             channel = self._waiting.get()
             try:
                 channel.service()
-            except Exception:
+            except BaseException:  # also SystemExit from the application: the thread is needed again
                 logger.exception("serving %r failed", channel)
                 channel.cancel()
                 channel.server.wake(channel)
@@ -115,23 +116,6 @@ class Server(TcpWSGIServer):
     _fileno: int | None
 
     def __init__(self, app: WSGIApplication, sock: socket.socket, *, threads: int, idle_seconds: float) -> None:
-        adjustments = Adjustments(
-            sockets=[sock],
-            threads=threads,
-            ident=None,
-            backlog=BACKLOG,
-            connection_limit=_connection_limit(),
-            cleanup_interval=1,
-            recv_bytes=1 << 16,
-            max_request_header_size=MAX_HEADER_BYTES,
-            # waitress refuses from this size on; for chunked bodies it counts the chunks' heads too.
-            max_request_body_size=MAX_BODY_BYTES + 1,
-            # Above the largest body: requests never touch the disk. Answers do from 1 MiB unsent (outbuf_overflow),
-            # and their writer waits from 16 MiB unsent (outbuf_high_watermark).
-            inbuf_overflow=2 * MAX_BODY_BYTES,
-            expose_tracebacks=False,
-            clear_untrusted_proxy_headers=True,
-        )
         self.idle_seconds = idle_seconds
         self._listener = sock
         self.draining = False
@@ -148,7 +132,7 @@ class Server(TcpWSGIServer):
             {},
             _sock=sock,
             dispatcher=Pool(threads),  # type: ignore[arg-type]  # of a dispatcher only add_task is used
-            adj=adjustments,
+            adj=_adjustments(sock),
             sockinfo=(sock.family, sock.type, sock.proto, sock.getsockname()),
             bind_socket=False,
         )
@@ -203,7 +187,7 @@ class Server(TcpWSGIServer):
         return super().readable() and not self._resting_until
 
     def handle_accept(self) -> None:
-        """Accept one connection; while a crowd comes, rest before the next so that the other workers get theirs.
+        """Accept a few connections; while a crowd comes, rest before the next so that the other workers get theirs.
 
         Otherwise the worker that is awake takes nearly all of a burst, and one core works while another idles.
         """
@@ -211,7 +195,11 @@ class Server(TcpWSGIServer):
         if now - self._accepted_at > BURST_GAP_SECONDS:
             self._crowd = len(self.active_channels)
         self._accepted_at = now
-        super().handle_accept()
+        for _ in range(1 + self._crowd // CROWD_PER_ACCEPT):
+            before = len(self.active_channels)
+            super().handle_accept()
+            if len(self.active_channels) == before:
+                break
         # Connections that come and go do not grow the crowd, and are accepted without a rest.
         if len(self.active_channels) > self._crowd:
             self._crowd = len(self.active_channels)
@@ -260,6 +248,28 @@ class Server(TcpWSGIServer):
             self.handle_accept()
         self.accepting = False
         self._epoll.unregister(self._listener)
+
+
+def _adjustments(sock: socket.socket) -> Adjustments:
+    """waitress' settings. Those of its own loop and dispatcher, which are not used here, keep their defaults."""
+    return Adjustments(
+        sockets=[sock],
+        ident=None,
+        backlog=BACKLOG,
+        connection_limit=_connection_limit(),
+        cleanup_interval=1,
+        recv_bytes=1 << 16,
+        max_request_header_size=MAX_HEADER_BYTES,
+        # waitress refuses from this size on; in a chunked body it counts the chunks' heads too.
+        max_request_body_size=MAX_BODY_BYTES + 1,
+        # Above the largest body: requests never touch the disk. Answers do from 1 MiB unsent (outbuf_overflow), and
+        # their writer waits from 16 MiB unsent (outbuf_high_watermark).
+        inbuf_overflow=2 * MAX_BODY_BYTES,
+        expose_tracebacks=False,
+        clear_untrusted_proxy_headers=True,
+        # Off, it would also swallow an OSError of the application and end the connection without an answer.
+        log_socket_errors=True,
+    )
 
 
 def _connection_limit() -> int:

@@ -75,7 +75,8 @@ def supervise(
     """Keep every child running until SIGTERM or SIGINT; then stop them all and return the exit status.
 
     0: every child ended by itself or by SIGTERM. 1: one failed, or was killed because `stop_seconds` were over or
-    SIGINT came a second time. `on_tick` is called about once a second; what it raises is logged.
+    SIGINT came a second time. `on_tick` is called about once a second; what it raises is logged, and a program that it
+    starts inherits SIGTERM, SIGINT and SIGCHLD blocked.
     """
     # The signals stay blocked and are taken by sigtimedwait: none can fall between a fork and a handler.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
