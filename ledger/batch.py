@@ -181,6 +181,8 @@ class _Transaction:
         overdue = self._read_models.overdue(self._conn, wanted, books.now, MAX_OVERDUE_AT_ONCE)
         if len(overdue) < MAX_OVERDUE_AT_ONCE:
             self._swept |= wanted
+        if not overdue:
+            return False
         trip = RoundTrip(self._conn)
         loaded = self._read_models.ask(trip, Needs(reservations=set(overdue)))
         trip.go()
