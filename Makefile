@@ -1,10 +1,10 @@
-# Five verbs, all of which set up what they need: run, test, check, bench, demo.
+# Six verbs, all of which set up what they need: run, test, check, bench, demo, chaos.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test check bench demo format clean
+.PHONY: run test check bench demo chaos format clean
 
 run: $(READY)            ## start the service (embedded PostgreSQL unless DATABASE_URL is set)
 	@exec $(BIN)/stockledger serve
@@ -22,6 +22,12 @@ bench: $(READY)          ## measure, and write bench/RESULTS.md (minutes)
 
 demo: $(READY)           ## drive a running service with a real retail day and reconcile
 	$(BIN)/python examples/retail_day.py
+
+# Ten minutes of random faults under load, then an audit of the log: make chaos SEED=7 SECONDS=60
+SEED ?=
+SECONDS ?= 600
+chaos: $(READY)          ## break everything there is for SECONDS, and see that no promise breaks
+	$(BIN)/python -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 format: $(READY)         ## rewrite the sources in the house format
 	$(BIN)/ruff format .
