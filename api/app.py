@@ -5,6 +5,7 @@ import falcon
 from api import batch, fungible, health, intents, non_fungible, problems, requests, reservations
 from api.service import Service
 from ledger.errors import LedgerError
+from ledger.gathering import work_until
 
 
 def create_app(service: Service) -> "falcon.App[falcon.Request, falcon.Response]":
@@ -46,4 +47,8 @@ class Envelope:
     def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
         req.context.request_id = requests.request_id(req)
         resp.set_header("X-Request-Id", req.context.request_id)
+        requests.check_wait(req)
         requests.check_target(req)
+
+    def process_response(self, _req: falcon.Request, _resp: falcon.Response, _resource: object, _done: bool) -> None:
+        work_until(float("inf"))  # the thread has no caller any longer

@@ -5,9 +5,10 @@ What never lives here: connections (channel.py), what the application says. Each
 
 import logging
 import re
+import time
 import uuid
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from waitress.parser import HTTPRequestParser, ParsingError
@@ -68,6 +69,7 @@ class Parser(HTTPRequestParser):
     # waitress' log lines read the path of a request that may have failed before it had one.
     path = command = request_uri = ""  # type: ignore[assignment]  # the stub says bytes
     headers: dict[str, str]
+    arrived = 0.0
 
     def parse_header(self, header_plus: bytes) -> None:
         # A folded field spans lines, so its first line alone would be read wrongly.
@@ -94,6 +96,7 @@ class Parser(HTTPRequestParser):
     def received(self, data: bytes) -> int:
         consumed = super().received(data)
         if self.completed:
+            self.arrived = time.monotonic()
             # Nothing is left to continue with; waitress would send "100 Continue" and wait for a body.
             self.expect_continue = False
         return consumed
@@ -168,7 +171,12 @@ class Answer(Task):
 
 
 class ApplicationAnswer(Answer, WSGITask):
-    """What the application answers."""
+    """What the application answers; it is told since when (time.monotonic) the request waits: `stockledger.arrived`."""
+
+    def get_environment(self) -> dict[str, Any]:
+        environ = super().get_environment()
+        environ["stockledger.arrived"] = self.request.arrived
+        return environ
 
 
 class Refusal(Answer, ErrorTask):

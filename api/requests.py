@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import time
 import uuid
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -12,11 +13,15 @@ from msgspec import UNSET, Struct
 
 from api.schemas import LineBody
 from ledger.commands import Key, Line, Precondition
-from ledger.errors import InvalidError
+from ledger.errors import BusyError, InvalidError
+from ledger.gathering import work_until
 from ledger.identifiers import identifier
 from ledger.reservations import summed
 
 MAX_BODY_BYTES = 1_048_576
+# Who waits longer for a thread is turned away; who gets through has an answer, of whatever kind, in time.
+MAX_QUEUED_SECONDS = 1.2
+MAX_ANSWER_SECONDS = 1.9
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 500
 
@@ -35,6 +40,15 @@ def request_id(req: falcon.Request) -> str:
     """The caller's X-Request-Id if it is sensible (1 to 128 visible ASCII characters), else one of ours."""
     given = req.get_header("X-Request-Id")
     return given if given is not None and _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def check_wait(req: falcon.Request) -> None:
+    """Raises BusyError for a request that has waited too long for a thread, before any work is done for it."""
+    now = time.monotonic()
+    arrived = req.env.get("stockledger.arrived", now)
+    if now - arrived > MAX_QUEUED_SECONDS:
+        raise BusyError
+    work_until(arrived + MAX_ANSWER_SECONDS)
 
 
 def check_target(req: falcon.Request) -> None:

@@ -4,6 +4,7 @@ answers them together. Under load the batches grow, so the cost of a round trip 
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
@@ -12,6 +13,26 @@ from ledger.errors import BusyError, DefectError, LedgerError, OutcomeUnknownErr
 
 # How long a caller waits before it is told to come back.
 WAIT_SECONDS = 1.8
+
+
+class _Caller(threading.local):
+    """What a thread has been told of the caller it works for."""
+
+    until = float("inf")
+
+
+_caller = _Caller()
+
+
+def work_until(moment: float) -> None:
+    """Tell this thread when (time.monotonic) its caller will not wait any longer, having waited elsewhere already."""
+    _caller.until = moment
+
+
+def patience() -> float:
+    """Seconds that this thread's caller still waits, at most WAIT_SECONDS."""
+    return min(WAIT_SECONDS, max(0.0, _caller.until - time.monotonic()))
+
 
 Q = TypeVar("Q")
 A = TypeVar("A")
@@ -95,7 +116,7 @@ class Gathering(Generic[Q, A]):
                 raise BusyError
             self._waiting += weight
         self._queue.put(ticket)
-        if not ticket.wait(WAIT_SECONDS):
+        if not ticket.wait(patience()):
             with self._guard:
                 ticket.given_up = True
                 taken = ticket.taken

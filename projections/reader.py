@@ -7,6 +7,7 @@ import psycopg
 from psycopg_pool import ConnectionPool, PoolTimeout, TooManyRequests
 
 from ledger.errors import BusyError, DatabaseAwayError
+from ledger.gathering import patience
 from ledger.store.connection import READ_SECONDS, BoundedConnection, NoAnswerError, connect, parameters
 from projections import stock_levels
 from projections.lookups import Lookups
@@ -47,7 +48,7 @@ class Reader:
         Raises DatabaseAwayError or BusyError.
         """
         try:
-            with self._pool.connection() as conn:
+            with self._pool.connection(min(WAIT_SECONDS, patience())) as conn:
                 return query(conn)
         except (PoolTimeout, TooManyRequests) as error:
             raise (DatabaseAwayError if self._cannot_connect() else BusyError) from error
