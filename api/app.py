@@ -47,6 +47,7 @@ class Envelope:
     def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
         req.context.request_id = requests.request_id(req)
         resp.set_header("X-Request-Id", req.context.request_id)
+        requests.check_method(req)
         requests.check_wait(req)
         requests.check_target(req)
 

@@ -13,6 +13,8 @@ class Live:
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         resp.data = msgspec.json.encode({"status": "live"})
 
+    on_head = on_get  # what some load balancers ask
+
 
 class Ready:
     def __init__(self, service: Service) -> None:
@@ -36,3 +38,5 @@ class Ready:
             resp.data = msgspec.json.encode(problem | {"detail": "The service cannot work yet.", "checks": checks})
         else:
             resp.data = msgspec.json.encode({"status": "ready", "checks": checks, "expiry": expiry})
+
+    on_head = on_get

@@ -5,6 +5,7 @@ import re
 import time
 import uuid
 from collections.abc import Sequence
+from http import HTTPMethod
 from typing import Any, TypeVar
 
 import falcon
@@ -40,6 +41,12 @@ def request_id(req: falcon.Request) -> str:
     """The caller's X-Request-Id if it is sensible (1 to 128 visible ASCII characters), else one of ours."""
     given = req.get_header("X-Request-Id")
     return given if given is not None and _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def check_method(req: falcon.Request) -> None:
+    """Raises HTTPMethodNotAllowed for a method that HTTP does not know, which is as wrong as one that a path lacks."""
+    if req.method not in falcon.COMBINED_METHODS:
+        raise falcon.HTTPMethodNotAllowed([HTTPMethod.GET, HTTPMethod.POST, HTTPMethod.PUT, HTTPMethod.DELETE])
 
 
 def check_wait(req: falcon.Request) -> None:
@@ -89,9 +96,10 @@ def body(req: falcon.Request, shape: type[B]) -> B:
     try:
         decoded: B = decoder.decode(raw)
         return decoded
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         # The decoder stops at the first bad member: what follows may not even be JSON.
-        raise InvalidError(_bad_members(_json(raw), shape)) from None
+        given = _json(raw)
+        raise InvalidError(_bad_members(given, shape) or {_member(error): _must(error)}) from None
 
 
 def _json(raw: bytes) -> Any:
@@ -114,11 +122,21 @@ def _bad_members(given: Any, shape: type[Struct]) -> dict[str, str]:
         try:
             msgspec.convert(value, fields[name].type)
         except msgspec.ValidationError as error:
-            bad[name] = f"is invalid: {error}"
+            bad[name] = _must(error)
     for name, field in fields.items():
         if name not in given and field.required:
             bad[name] = "is missing"
-    return bad or {"body": "is invalid"}
+    return bad
+
+
+def _member(error: Exception) -> str:
+    """The member that the decoder stopped at: one that is there twice, so that only the first of them is bad."""
+    return str(error).rpartition("`$.")[2].rstrip("`") if "`$." in str(error) else "body"
+
+
+def _must(error: Exception) -> str:
+    text = str(error).partition(" - at `$")[0]
+    return "must not hold NUL" if "regex" in text else f"is invalid: {text}"
 
 
 def _sentence(text: str) -> str:
@@ -132,7 +150,8 @@ def key(req: falcon.Request) -> Key | None:
         return None
     if not _KEY.fullmatch(given):
         raise InvalidError({"Idempotency-Key": "must have 1 to 255 visible ASCII characters"})
-    parts = (req.method, req.path, req.query_string, req.get_header("If-Match") or "", raw_body(req))
+    conditions = (req.get_header("If-Match") or "", req.get_header("If-None-Match") or "")
+    parts = (req.method, req.path, req.query_string, *conditions, raw_body(req))
     digest = hashlib.sha256()
     for part in parts:
         data = part if isinstance(part, bytes) else part.encode()

@@ -29,7 +29,8 @@ class Service(Struct, frozen=True):
 
 
 def common(req: falcon.Request) -> dict[str, Any]:
-    """Members of every command: request id, idempotency key and precondition."""
+    """Members of every command: request id, idempotency key and precondition; a write takes no query parameters."""
+    requests.known_parameters(req)
     return {
         "request_id": req.context.request_id,
         "key": requests.key(req),
@@ -38,11 +39,11 @@ def common(req: falcon.Request) -> dict[str, Any]:
 
 
 def unconditional(req: falcon.Request) -> dict[str, Any]:
-    """The same for a command on a reservation, which has no version; raises InvalidError for a precondition."""
-    members = common(req)
-    if members["precondition"] is not None:
-        raise InvalidError({"If-Match": "is not known here: a reservation has no version"})
-    return members
+    """The same for a command on what has no version; raises InvalidError for a precondition."""
+    for header in ("If-Match", "If-None-Match"):
+        if req.get_header(header) is not None:
+            raise InvalidError({header: "has no meaning here: there is nothing that has a version"})
+    return common(req)
 
 
 def fingerprint(chosen: UUID | None, *content: object) -> str | None:

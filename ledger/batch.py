@@ -141,10 +141,10 @@ class _Transaction:
         results: list[Result] = []
         for command in group.commands:
             results.append(self._settle(command))
-            if isinstance(results[-1], LedgerError):
+            if isinstance(cause := results[-1], LedgerError):
                 self.books, self.answers, self._swept = before
-                others = len(group.commands)
-                return [results[-1] if n == len(results) - 1 else AbandonedError() for n in range(others)]
+                cause.position = self.books.position
+                return [cause if n == len(results) - 1 else AbandonedError() for n in range(len(group.commands))]
         return results
 
     def _settle(self, command: Command) -> Result:

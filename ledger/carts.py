@@ -57,6 +57,8 @@ def make(books: Books, command: MakeReservation) -> list[Fact]:
     existing = books.reservations.get(command.reservation_id)
     if existing is not None:
         if command.fingerprint is not None and existing.fingerprint == command.fingerprint:
+            if existing.state in ("released", "expired"):  # whoever repeats it must not think that it still holds
+                raise ReservationEndedError(existing.reservation_id, existing.state)
             return []
         raise ReservationIdTakenError(command.reservation_id)
     shortages = [short for line in command.lines if (short := _shortage(books, line))]

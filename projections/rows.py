@@ -12,12 +12,13 @@ HEAD = "(SELECT coalesce(max(notification_id), 0) AS position FROM stored_events
 # Several statements that see the same moment.
 SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
-# Reservations by id ($1), and those that hold the items of SKU ($2) and serial number ($3).
+# Reservations by id ($1), and those that hold the items of SKU ($2) and serial number ($3) or that they sold under.
 NAMED = """
     SELECT unnest($1::uuid[])
     UNION
-    SELECT reservation_id FROM items
-    WHERE (sku, sn) IN (SELECT * FROM unnest($2::text[], $3::text[])) AND reservation_id IS NOT NULL
+    SELECT coalesce(reservation_id, sold_under) FROM items
+    WHERE (sku, sn) IN (SELECT * FROM unnest($2::text[], $3::text[]))
+        AND coalesce(reservation_id, sold_under) IS NOT NULL
 """
 
 

@@ -216,6 +216,20 @@ def test_selling_a_reserved_item_purchases_its_reservation(client: TestClient, c
     assert (reservation["state"], reservation["ended_at"]) == ("purchased", at)
 
 
+def test_an_item_that_was_purchased_under_a_reservation_can_come_back(client: TestClient, conn: Connection):
+    client.simulate_put(B1)
+    client.simulate_put(f"{B1}/reservation", json={"reservation_id": ID})
+    client.simulate_put(B1, json={"sold": True})
+
+    back = client.simulate_put(B1, json={"sold": False}, headers=R)
+
+    assert (back.status_code, back.json) == (200, item("B", "1", 5, times(conn)[4]))
+    assert events(conn)[4:] == [ItemReturned(reservation_id=UUID(ID), **BY)]
+    reservation = client.simulate_get(f"/api/reservations/{ID}").json
+    line = {"sku": "B", "sn": "1", "released": 0, "purchased": 1, "returned": 1}
+    assert (reservation["state"], reservation["lines"]) == ("purchased", [line])
+
+
 # Reserving
 
 
@@ -536,6 +550,16 @@ def test_a_key_cannot_be_used_with_another_request(client: TestClient):
     expected = problem("idempotency-key-reused", title, 422, detail, idempotency_key="k")
     assert [refused(refusal) for refusal in refusals] == [as_problem(expected)] * 4
     assert client.simulate_get(B1).json["color"] == "Red"
+
+
+def test_another_method_is_another_request(client: TestClient):
+    client.simulate_put(B1)
+    client.simulate_put(f"{B1}/reservation", headers={"Idempotency-Key": "k"})
+
+    refusal = client.simulate_delete(f"{B1}/reservation", headers={"Idempotency-Key": "k"})
+
+    assert (refusal.status_code, refusal.json["type"]) == (422, "/problems/idempotency-key-reused")
+    assert client.simulate_get(B1).json["reserved"] is not None
 
 
 def test_a_wrong_method_is_told_the_right_ones(client: TestClient):

@@ -180,6 +180,7 @@ def test_items_hold_each_hold_and_sale(ledger: Ledger, conn: Connection):
         put_item("1", item=ItemChanges(color="Red", price_cents=5)),
         put_item("2", item=ItemChanges(notes="Scratched")),
         put_item("3"),
+        put_item("4"),
         put_item("1", item=ItemChanges(color=None, notes="New")),
         ReserveItem(sku="B", sn="1", reservation_id=ID, ttl_seconds=60, **R),
         ReserveItem(sku="B", sn="1", reservation_id=ID, ttl_seconds=60, **R),
@@ -187,14 +188,18 @@ def test_items_hold_each_hold_and_sale(ledger: Ledger, conn: Connection):
         put_item("2", sold=True),
         ReserveItem(sku="B", sn="3", reservation_id=THIRD_ID, ttl_seconds=60, **R),
         ReleaseItem(sku="B", sn="3", **R),
+        ReserveItem(sku="B", sn="4", reservation_id=UUID(int=4), ttl_seconds=60, **R),
+        PutItem(sku="B", sn="4", purchase_id=OTHER_ID, sold=True, **R),
+        put_item("4", sold=False),
     )
 
     at = times(conn)
-    hold = {"reservation_id": ID, "reserved_at": at[5], "reserved_until": at[6] + MINUTE}
+    hold = {"reservation_id": ID, "reserved_at": at[6], "reserved_until": at[7] + MINUTE}
     assert rows(conn, "items") == [
-        item("1", 4, at[6], notes="New", price_cents=5, **hold),
-        item("2", 3, at[8], notes="Scratched", sold=True, sold_under=OTHER_ID),
-        item("3", 3, at[10]),
+        item("1", 4, at[7], notes="New", price_cents=5, **hold),
+        item("2", 3, at[9], notes="Scratched", sold=True, sold_under=OTHER_ID),
+        item("3", 3, at[11]),
+        item("4", 4, at[14]),
     ]
 
 
