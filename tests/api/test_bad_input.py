@@ -5,6 +5,7 @@ import json
 import uuid
 from collections.abc import Iterator
 from typing import Any, NamedTuple
+from wsgiref.validate import WSGIWarning
 
 import psycopg
 import pytest
@@ -316,6 +317,8 @@ QUERIES = {
     **{f"unknown parameters for {path}": invalid("GET", f"{path}?size=1&Limit=2", "size", "Limit") for path in LISTS},
     "an unknown parameter for a product": invalid("GET", f"{A}?limit=1", "limit"),
     "an unknown parameter for an item": invalid("GET", f"{B1}?cursor=x", "cursor"),
+    "an unknown parameter for a write": invalid("PUT", f"{A}?dry_run=true", "dry_run"),
+    "a condition on what is not there yet": invalid("POST", "/api/fungible", "If-Match", headers={"If-Match": '"1"'}),
     "an unknown parameter without a value": invalid("GET", f"{A}?pretty", "pretty"),
     **{
         f"cursor={text!r} for {path}": invalid("GET", path, "cursor", params={"cursor": text})
@@ -546,3 +549,23 @@ def test_without_a_database_there_is_still_an_answer(monkeypatch: pytest.MonkeyP
     assert [(answer.status_code, answer.json["type"]) for answer in answers] == [(503, "/problems/database-away")] * 3
     assert {answer.headers["Retry-After"] for answer in answers} == {"1"}
     assert {answer.headers["Content-Type"] for answer in answers} == {"application/problem+json"}
+
+
+def test_a_method_that_http_does_not_know_is_a_wrong_method(client: TestClient):
+    with pytest.warns(WSGIWarning):  # of the tests' own WSGI checker
+        answer = client.simulate_request("FOO", A)
+
+    assert (answer.status_code, answer.json["type"]) == (405, "/problems/method-not-allowed")
+    assert "GET" in answer.headers["Allow"]
+
+
+def test_a_member_that_is_there_twice_is_named_if_the_first_is_bad(client: TestClient):
+    body = b'{"color": 1, "color": "Red"}'
+
+    answer = client.simulate_put(A, body=body, headers={"Content-Type": "application/json"})
+
+    assert (answer.status_code, list(answer.json["errors"])) == (422, ["color"])
+
+
+def test_load_balancers_may_ask_with_head(client: TestClient):
+    assert [client.simulate_head(f"/health/{name}").status_code for name in ("live", "ready")] == [200, 200]
