@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -113,7 +114,8 @@ class Batch:
         if body.mode == "all":
             _require_valid(commands)
         valid = [command for command in commands if isinstance(command, Command)]
-        results = iter(self._service.ledger.handle_many(valid, atomic=body.mode == "all") if valid else ())
+        handle = partial(self._service.ledger.handle_many, atomic=body.mode == "all", key=common["key"])
+        results = iter(handle(valid) if valid else ())
         settled = [next(results) if isinstance(command, Command) else command for command in commands]
         if common["key"] is not None and any(isinstance(result, KeyReusedError) for result in settled):
             raise KeyReusedError(common["key"].key)

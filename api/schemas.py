@@ -167,12 +167,13 @@ class LineAnswer(Struct, frozen=True, kw_only=True):
     returned: int | UnsetType = UNSET
 
     @classmethod
-    def of(cls, line: HeldLine) -> "LineAnswer":
+    def of(cls, line: HeldLine, *, lapsed: bool) -> "LineAnswer":
+        """With `lapsed`, what is still held shows as released: the hold is over by the clock."""
         return cls(
             sku=line.sku,
             sn=UNSET if line.sn is None else line.sn,
             quantity=line.quantity if line.sn is None else UNSET,
-            released=line.released,
+            released=line.released + (line.remaining if lapsed else 0),
             purchased=line.purchased,
             returned=line.returned or UNSET,
         )
@@ -201,7 +202,7 @@ class ReservationAnswer(Struct, frozen=True, kw_only=True):
             created_at=r.created_at,
             expires_at=r.expires_at,
             ended_at=r.expires_at if state != r.state else r.ended_at,
-            lines=[LineAnswer.of(line) for line in r.lines.values()],
+            lines=[LineAnswer.of(line, lapsed=state != r.state) for line in r.lines.values()],
         )
 
 

@@ -14,7 +14,7 @@ from msgspec import Struct, field
 from ledger.books import Books
 from ledger.commands import Command, ExpireReservation, Group
 from ledger.decide import Outcome, decide
-from ledger.errors import AbandonedError, InsufficientStockError, LedgerError, Shortage
+from ledger.errors import AbandonedError, InsufficientStockError, KeyReusedError, LedgerError, Shortage
 from ledger.events import Entry
 from ledger.store.connection import BoundedConnection
 from ledger.store.idempotency import Answers
@@ -97,7 +97,7 @@ class Batch:
         trip = RoundTrip(conn)
         trip.ask("BEGIN")
         head = log.ask_lock_and_head(trip)
-        kept = answers.ask(trip, commands)
+        kept = answers.ask(trip, self.groups)
         loaded = read_models.ask(trip, Needs.of(commands))
         trip.go()
         books = Books(*head())
@@ -134,9 +134,19 @@ class _Transaction:
         self._due: dict[str, Due] = {}
 
     def settle_group(self, group: Group) -> list[Result]:
-        """A result for each command; an all-or-nothing group of which one is refused leaves no trace."""
-        if not group.atomic:
-            return [self._settle(command) for command in group.commands]
+        """A result for each command; a group whose key came with another request is refused as a whole."""
+        try:
+            self.answers.check(group)
+        except KeyReusedError as error:
+            error.position = self.books.position
+            return [error] * len(group.commands)
+        results = self._settle_all(group) if group.atomic else [self._settle(command) for command in group.commands]
+        if any(isinstance(result, Outcome) for result in results):
+            self.answers.mark(group)
+        return results
+
+    def _settle_all(self, group: Group) -> list[Result]:
+        """All or nothing: if one is refused, no trace is left."""
         before = self.books.copy(), self.answers.copy(), set(self._swept)
         results: list[Result] = []
         for command in group.commands:

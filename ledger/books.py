@@ -5,7 +5,7 @@ from datetime import datetime
 from uuid import UUID
 
 from ledger import items, products, reservations, stock
-from ledger.events import Entry, Event, Fact, ProductRegistered, ProductRevised, StockEvent
+from ledger.events import Entry, Fact
 from ledger.items import Item
 from ledger.products import Product
 from ledger.reservations import Reservation
@@ -61,15 +61,12 @@ class Books:
         self.position = entry.position
 
     def _version(self, fact: Fact) -> int:
-        _, sku, sn = parse_stream(fact.stream)
+        family, sku, sn = parse_stream(fact.stream)
         state: Stock | Product | Item | None
-        if isinstance(fact.event, StockEvent):
+        if family == "stock":
             state = self.stock[sku]
-        elif isinstance(fact.event, _PRODUCT_EVENTS):
+        elif family == "product":
             state = self.products[sku]
         else:
             state = self.items[sku, sn]
         return 0 if state is None else state.version
-
-
-_PRODUCT_EVENTS: tuple[type[Event], ...] = (ProductRegistered, ProductRevised)

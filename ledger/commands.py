@@ -211,7 +211,11 @@ class ReturnPurchase(ReservationCommand, frozen=True, kw_only=True):
 
 
 class Group(Struct, frozen=True):
-    """Commands of one caller, in order: each for itself, or all or nothing."""
+    """Commands of one caller, in order: each for itself, or all or nothing.
+
+    `key` came with the request for all of them; each command has one of its own made of it.
+    """
 
     commands: Sequence[Command]
     atomic: bool = False
+    key: Key | None = None

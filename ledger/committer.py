@@ -125,10 +125,13 @@ class Committer:
             if not lost and not isinstance(error, psycopg.OperationalError):
                 raise
             logger.warning("the database failed: %s", str(error).partition("\n")[0])
-            if lost:
+            if lost or error.sqlstate is None:  # only the server itself can say that it has rolled back
                 raise _ConnectionLost from error
             waited = isinstance(error, psycopg.errors.LockNotAvailable | psycopg.errors.QueryCanceled)
             raise (BusyError if waited else DatabaseAwayError) from error
+        except BaseException:
+            self._disconnect()  # or the transaction would stay open, and with it the log's lock taken
+            raise
 
     def _is_recorded(self, last: Entry) -> bool:
         """Find out whether the transaction that ends with `last` was committed; raises OutcomeUnknownError.
@@ -140,7 +143,7 @@ class Committer:
             try:
                 conn = self._connection()
                 return self._log.holds(conn, last)
-            except psycopg.OperationalError as error:
+            except psycopg.Error as error:  # of any kind: what cannot be told must never be tried again as a failure
                 logger.warning("looking for a lost answer: %s", str(error).partition("\n")[0])
                 self._disconnect()
                 time.sleep(RESOLVE_PAUSE_SECONDS)

@@ -71,6 +71,8 @@ def _met(books: Books, command: Command) -> Iterable[Reservation]:
         item = books.items[key]
         if item is not None and item.reservation_id is not None:
             ids.add(item.reservation_id)
+    if not ids:
+        return ()
     return [reservation for i in sorted(ids) if (reservation := books.reservations[i]) is not None]
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from ledger.batch import ReadModels, Result
-from ledger.commands import Command, Group
+from ledger.commands import Command, Group, Key
 from ledger.committer import Committer
 from ledger.decide import Outcome
 from ledger.errors import LedgerError
@@ -27,13 +27,15 @@ class Ledger:
             raise result
         return result
 
-    def handle_many(self, commands: Sequence[Command], *, atomic: bool = False) -> Sequence[Result]:
+    def handle_many(
+        self, commands: Sequence[Command], *, atomic: bool = False, key: Key | None = None
+    ) -> Sequence[Result]:
         """Carry out commands in order, in one transaction, and return a result for each.
 
         Each stands for itself; with `atomic` all are carried out or none, and if one is refused the others' result is
-        AbandonedError.
+        AbandonedError. If `key` came with another request before, all are refused with KeyReusedError.
         """
-        return self._committer.submit(Group(commands, atomic))
+        return self._committer.submit(Group(commands, atomic, key))
 
     def is_alive(self) -> bool:
         return self._committer.is_alive()

@@ -27,12 +27,11 @@ def parse_stream(stream: str) -> tuple[str, str, str]:
 
     Raises ValueError for a name that no function above makes.
     """
-    parts = stream.split("/")
-    match parts:
+    if stream.startswith(_STOCK_PREFIX) and "/" not in (sku := stream[len(_STOCK_PREFIX) :]):
+        return "stock", sku, ""  # nearly all facts are of stock
+    match stream.split("/"):
         case ["product", sku]:
             return "product", sku, ""
-        case ["stock", location, sku] if location == LOCATION:
-            return "stock", sku, ""
         case ["item", sku, sn]:
             return "item", sku, sn
     raise ValueError(f"not a stream of this ledger: {stream!r}")

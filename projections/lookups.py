@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 
 import psycopg
 
-from ledger.errors import DatabaseAwayError
+from ledger.errors import DatabaseAwayError, OutcomeUnknownError
 from ledger.gathering import Gathering, Ticket
 from ledger.store.connection import BoundedConnection
 
@@ -38,7 +38,10 @@ class Lookups(Generic[N, F]):
 
     def get(self, name: N) -> F:
         """What there is by that name now; raises DatabaseAwayError or BusyError."""
-        return self._gathering.ask(name)
+        try:
+            return self._gathering.ask(name)
+        except OutcomeUnknownError:  # nothing was to be recorded, so nothing is unknown: there was no answer
+            raise DatabaseAwayError from None
 
     def close(self) -> None:
         self._gathering.stop()

@@ -9,7 +9,7 @@ from datetime import datetime
 
 import msgspec
 
-from ledger.commands import Command
+from ledger.commands import Command, Group, Key
 from ledger.decide import Outcome
 from ledger.errors import KeyReusedError
 from ledger.store.connection import Connection
@@ -64,23 +64,36 @@ class Answers:
 
     def find(self, command: Command) -> Outcome | None:
         """The outcome of the first request with this key; raises KeyReusedError if that was another request."""
-        if command.key is None:
-            return None
-        kept = self._kept.get((command.actor, command.key.key))
-        if kept is None:
-            return None
-        if kept.request_hash != command.key.request_hash:
-            raise KeyReusedError(command.key.key)
-        return msgspec.structs.replace(_decoder.decode(kept.outcome), replayed=True)
+        kept = self._find(command.actor, command.key)
+        return None if kept is None else msgspec.structs.replace(_decoder.decode(kept.outcome), replayed=True)
+
+    def check(self, group: Group) -> None:
+        """Raises KeyReusedError if the group's key came with another request before."""
+        if group.key is not None:
+            self._find(group.commands[0].actor, group.key)
+
+    def mark(self, group: Group) -> None:
+        """Keep the key of a group, of which each command keeps its own answer."""
+        if group.key is not None:
+            scope = (group.commands[0].actor, group.key.key)
+            if scope not in self._kept:
+                self._kept[scope] = self._new[scope] = Kept(group.key.request_hash, b"{}")
+
+    def _find(self, actor: str, key: Key | None) -> Kept | None:
+        kept = None if key is None else self._kept.get((actor, key.key))
+        if kept is not None and key is not None and kept.request_hash != key.request_hash:
+            raise KeyReusedError(key.key)
+        return kept
 
     def keep(self, command: Command, outcome: Outcome) -> None:
         if command.key is not None:
             scope = (command.actor, command.key.key)
             self._kept[scope] = self._new[scope] = Kept(command.key.request_hash, _encoder.encode(outcome))
 
-    def ask(self, trip: RoundTrip, commands: Sequence[Command]) -> Callable[[], None]:
-        """Ask for what is kept under the commands' keys; call the result to take it in."""
-        wanted = [(command.actor, command.key.key) for command in commands if command.key is not None]
+    def ask(self, trip: RoundTrip, groups: Sequence[Group]) -> Callable[[], None]:
+        """Ask for what is kept under the groups' and commands' keys; call the result to take it in."""
+        wanted = [(group.commands[0].actor, group.key.key) for group in groups if group.key is not None]
+        wanted += [(c.actor, c.key.key) for group in groups for c in group.commands if c.key is not None]
         if not wanted:
             return lambda: None
         found = trip.ask(_LOAD, [actor for actor, _ in wanted], [key for _, key in wanted])

