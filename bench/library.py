@@ -87,9 +87,12 @@ class Library:
 
 
 @contextmanager
-def warehouse(url: str, connections: int) -> Iterator[Warehouse]:
-    """The application on a pool of as many connections as threads will use it."""
-    application = Warehouse(environment(url, connections))
+def warehouse(url: str, connections: int, *, create: bool = True) -> Iterator[Warehouse]:
+    """The application on a pool of as many connections as threads will use it.
+
+    `create` its tables: only one process may, for two that do so at once can meet "tuple concurrently updated".
+    """
+    application = Warehouse(environment(url, connections) | {"CREATE_TABLE": "y" if create else "n"})
     try:
         yield application
     finally:
@@ -115,7 +118,7 @@ def environment(url: str, connections: int) -> dict[str, str]:
 def work(url: str, names: list[str], share: range, seconds: float, start_at: float) -> Tally:
     """One process with a thread for each number of `share`, begun at `start_at` of the monotonic clock."""
     whole = Tally()
-    with warehouse(url, len(share)) as application, ThreadPoolExecutor(len(share)) as pool:
+    with warehouse(url, len(share), create=False) as application, ThreadPoolExecutor(len(share)) as pool:
         time.sleep(max(0.0, start_at - time.monotonic()))
         start = time.monotonic()
         waiting = [pool.submit(add_until, application, names, number, start + seconds) for number in share]
