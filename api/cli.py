@@ -11,8 +11,9 @@ from socket import socket
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from api import expire
+from api import expire, import_run
 from api.app import create_app
+from api.import_orders import add_arguments, read_orders
 from api.server import open_socket, serve_worker
 from api.service import Service
 from api.settings import SETTINGS, SettingError, Settings, read_settings
@@ -33,8 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         settings = read_settings({s.name: getattr(parsed, s.name) for s in SETTINGS}, os.environ)
-        run: Callable[[Settings], int] = parsed.run
-        return run(settings)
+        run: Callable[..., int] = parsed.run
+        return run(settings, parsed) if run is import_files else run(settings)
     except SettingError as error:
         print(f"stockledger: {error}", file=sys.stderr)
         return 2
@@ -61,6 +62,16 @@ def expire_only(settings: Settings) -> int:
         print(f"writing down expired reservations of schema {settings.schema}", flush=True)
         expire.run(settings, url)
     return 0
+
+
+def import_files(settings: Settings, chosen: argparse.Namespace) -> int:
+    """Products and movements from files, beside a service that runs or without one."""
+    orders = read_orders(chosen, settings.reservation_ttl_seconds)
+    if chosen.dry_run:
+        return import_run.dry_run(orders)
+    with _database(settings) as (url, _):
+        migrate(url, settings.schema)
+        return import_run.run(orders, url, settings.schema, again=chosen.again)
 
 
 @contextmanager
@@ -145,9 +156,12 @@ def _parser() -> argparse.ArgumentParser:
         ("serve", serve, "run the whole service"),
         ("expire", expire_only, "run the expiry process alone"),
         ("migrate", migrate_only, "bring the schema of DATABASE_URL up to date, and end"),
+        ("import", import_files, "record products or movements from CSV or NDJSON files, each row once"),
     ):
         command = commands.add_parser(name, help=summary, description=summary.capitalize() + ".")
         command.set_defaults(run=run)
+        if run is import_files:
+            add_arguments(command)
         for setting in SETTINGS:
             default = f" (default {setting.default})" if setting.default else ""
             text = f"{setting.help}{default} [{setting.name}]".replace("%", "%%")

@@ -23,6 +23,8 @@ from ledger.store.roundtrip import RoundTrip, ask_one
 
 # Overdue holds released at once to let one short command through; the rest is left to the next look.
 MAX_OVERDUE_AT_ONCE = 1_000
+# From so many events on, the server begins to append while the next commands are decided.
+APPEND_ENTRIES = 500
 
 Result = Outcome | LedgerError
 
@@ -78,12 +80,19 @@ class Batch:
         self._note = note
         self.results: list[list[Result]] = []
         self.entries: list[Entry] = []
+        self._appended = 0
 
     def run(self, conn: BoundedConnection, log: Log, read_models: ReadModels) -> None:
         """Run the transaction. An exception leaves it to the caller to roll back or, once sent, to find out."""
         books, answers = self._load(conn, log, read_models)
         transaction = _Transaction(conn, books, answers, read_models)
-        self.results = [transaction.settle_group(group) for group in self.groups]
+        self.results, self._appended = [], 0
+        for group in self.groups:
+            self.results.append(transaction.settle_group(group))
+            if len(transaction.books.entries) - self._appended >= APPEND_ENTRIES:
+                early = RoundTrip(conn)
+                self._append(early, log, transaction.books)
+                early.send()
         books, answers = transaction.books, transaction.answers
         self.entries = books.entries
         if self.entries or answers or self._note:
@@ -109,8 +118,8 @@ class Batch:
         self, conn: BoundedConnection, log: Log, read_models: ReadModels, books: Books, answers: Answers
     ) -> None:
         trip = RoundTrip(conn)
+        self._append(trip, log, books)
         if self.entries:
-            log.append(trip, self.entries)
             read_models.save(trip, books, self.entries)
         answers.save(trip, books.now)
         if self._note:
@@ -119,6 +128,12 @@ class Batch:
         trip.go()
         if end.status != "COMMIT":
             raise psycopg.InternalError(f"COMMIT was answered with {end.status}")
+
+    def _append(self, trip: RoundTrip, log: Log, books: Books) -> None:
+        """Ask for what was recorded since the last time to be appended."""
+        if entries := books.entries[self._appended :]:
+            log.append(trip, entries)
+            self._appended = len(books.entries)
 
 
 class _Transaction:

@@ -43,6 +43,9 @@ class BoundedConnection(psycopg.Connection[tuple[Any, ...]]):
         super().__init__(*args, **kwargs)
         # Statements that the server has prepared for `roundtrip`, by their text.
         self.statements: dict[str, bytes] = {}
+        # What `roundtrip` has sent and not waited for: answers to come, and statements among them to be prepared.
+        self.owed: list[Any] = []
+        self.preparing: dict[str, bytes] = {}
         self._names = 0
 
     def new_statement_name(self) -> bytes:

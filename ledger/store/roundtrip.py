@@ -23,6 +23,8 @@ from ledger.store.connection import BoundedConnection
 Row = tuple[Any, ...]
 Parameter = str | int | bytes | UUID | datetime | None | Sequence[str] | Sequence[UUID]
 
+# Between two elements of an array, each in quotes.
+_SEPARATOR = '","'
 _ENDED = (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK)
 
 
@@ -69,31 +71,42 @@ class RoundTrip:
         self._answers.append(answer)
         return answer
 
+    def send(self) -> None:
+        """Let the server begin with what was asked so far; whatever goes next on this connection waits for it too."""
+        conn = self._conn
+        conn.pgconn.enter_pipeline_mode()
+        for send in self._sends:
+            send(conn.pgconn)
+        conn.pgconn.flush()  # as much as there is room for; the rest follows when we wait
+        conn.owed += self._answers
+        conn.preparing |= self._named
+        self._sends, self._answers, self._named = [], [], {}
+
     def go(self) -> None:
         """Send all, wait for all; raises the error of the first statement that failed.
 
         Outside a transaction opened by an earlier statement they are one transaction.
         """
-        pgconn = self._conn.pgconn
-        pgconn.enter_pipeline_mode()
-        for send in self._sends:
-            send(pgconn)
-        pgconn.pipeline_sync()
-        results = self._conn.wait(_exchange(pgconn))
-        pgconn.exit_pipeline_mode()
-        for answer, result in zip(self._answers, results, strict=False):
+        self.send()
+        conn = self._conn
+        conn.pgconn.pipeline_sync()
+        results = conn.wait(_exchange(conn.pgconn))
+        conn.pgconn.exit_pipeline_mode()
+        owed, preparing = conn.owed, conn.preparing
+        conn.owed, conn.preparing = [], {}
+        for answer, result in zip(owed, results, strict=False):
             if result.status not in _ENDED:
                 raise error_from_result(result)
             if isinstance(answer, str):
-                self._conn.statements[answer] = self._named[answer]
+                conn.statements[answer] = preparing[answer]
             else:
                 answer.set(result)
 
     def _name(self, statement: str) -> bytes:
         """The name under which the server knows the statement; prepared on the way if it does not yet."""
-        known = self._conn.statements.get(statement) or self._named.get(statement)
-        if known is not None:
-            return known
+        for known in (self._conn.statements, self._conn.preparing, self._named):
+            if statement in known:
+                return known[statement]
         name = self._named[statement] = self._conn.new_statement_name()
         self._sends.append(lambda pgconn: pgconn.send_prepare(name, statement.encode()))
         self._answers.append(statement)
@@ -146,13 +159,12 @@ def _as_text(value: Parameter) -> bytes | None:
             return value.isoformat().encode()
         case UUID():
             return str(value).encode()
-    return ("{" + ",".join(_element(element) for element in value) + "}").encode()
-
-
-def _element(value: str | UUID) -> str:
-    if isinstance(value, UUID):
-        return str(value)
-    return '"' + _without_nul(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if not value:
+        return b"{}"
+    text = _SEPARATOR.join([str(element) for element in value])
+    if text.count('"') >= 2 * len(value) - 1 or "\\" in text:  # not only those that we have put there
+        text = _SEPARATOR.join([str(element).replace("\\", "\\\\").replace('"', '\\"') for element in value])
+    return f'{{"{_without_nul(text)}"}}'.encode()
 
 
 def _without_nul(text: str) -> str:
