@@ -12,7 +12,7 @@ import psycopg
 from msgspec import Struct, field
 
 from ledger.books import Books
-from ledger.commands import Command, ExpireReservation, Group
+from ledger.commands import Command, ExpireReservation, Group, MakeReservation
 from ledger.decide import Outcome, decide
 from ledger.errors import AbandonedError, InsufficientStockError, KeyReusedError, LedgerError, Shortage
 from ledger.events import Entry
@@ -190,6 +190,10 @@ class _Transaction:
 
     def _decided(self, command: Command) -> Outcome:
         """Decide; if that comes up short, once more when what is overdue on the short SKUs has been released."""
+        if isinstance(command, MakeReservation) and command.partial:
+            # It would take what there is without a word of being short.
+            while self._sweep(self._short(command)):
+                pass
         while True:
             try:
                 return decide(self.books, command)
@@ -197,6 +201,11 @@ class _Transaction:
                 if not self._sweep({short.sku for short in error.shortages if short.sn is None}):
                     error.next_release_at = self._next_releases(error.shortages)
                     raise
+
+    def _short(self, command: MakeReservation) -> set[str]:
+        """SKUs of the cart of which less is free than it asks for."""
+        stock = self.books.stock
+        return {line.sku for line in command.lines if line.sn is None and stock[line.sku].available < line.quantity}
 
     def _sweep(self, short: set[str]) -> bool:
         """Write down holds on the SKUs that are over by the clock; False if there are none."""

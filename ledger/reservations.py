@@ -75,7 +75,10 @@ class Reservation(Struct, frozen=True):
         return self.state == "open" and self.expires_at <= now
 
     def state_at(self, now: datetime) -> State:
-        return "expired" if self.is_overdue(now) else self.state
+        """As it will be written down: what was purchased in part is purchased."""
+        if not self.is_overdue(now):
+            return self.state
+        return "purchased" if any(line.purchased for line in self.lines.values()) else "expired"
 
     def held(self) -> list[HeldLine]:
         return [line for line in self.lines.values() if line.remaining]

@@ -80,7 +80,11 @@ _GET = f"SELECT {COLUMNS} FROM reservations WHERE reservation_id = $1"
 # `where` is put together from the constants below; values are parameters.
 _PAGE = f"SELECT {COLUMNS} FROM reservations WHERE position > $1{{where}} ORDER BY position LIMIT $2"
 _FILTERS = {
-    "state": "CASE WHEN state = 'open' AND expires_at <= statement_timestamp() THEN 'expired' ELSE state END = ${n}",
+    "state": (
+        "CASE WHEN state <> 'open' OR expires_at > statement_timestamp() THEN state"
+        " WHEN EXISTS (SELECT FROM reservation_lines AS l WHERE l.reservation_id = reservations.reservation_id"
+        " AND l.purchased > 0) THEN 'purchased' ELSE 'expired' END = ${n}"
+    ),
     "owner": "md5(owner) = md5(${n}) AND owner = ${n}",
     "sku": "position IN (SELECT position FROM reservation_lines WHERE sku = ${n})",
 }

@@ -263,3 +263,13 @@ def test_a_cart_of_unknown_goods_is_refused(client: TestClient):
     assert refusal(make(client, [{"sku": "Z", "quantity": 1}])) == (404, "unknown-product")
     assert refusal(make(client, [{"sku": "B", "sn": "9"}])) == (404, "unknown-item")
     assert refusal(make(client, [{"sku": "B", "quantity": 1}])) == (409, "other-kind")
+
+
+def test_a_partial_cart_takes_what_holds_that_are_over_had(client: TestClient, conn: Connection):
+    make(client, [{"sku": "A", "quantity": 8}])
+    conn.execute("UPDATE reservations SET expires_at = clock_timestamp()")
+    conn.execute("UPDATE reservation_lines SET expires_at = clock_timestamp()")
+
+    made = make(client, [{"sku": "A", "quantity": 10}], partial=True)
+
+    assert (made.status_code, made.json["lines"][0]["quantity"]) == (201, 10)
