@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from ledger.events import Entry
 from ledger.store.connection import BoundedConnection, Connection, lock_key
@@ -26,6 +27,17 @@ FROM stored_events WHERE notification_id > %s ORDER BY notification_id LIMIT %s
 """
 
 Head = tuple[datetime, int]
+
+
+class StoredEntry(NamedTuple):
+    """An entry as it is stored: `name` is the event's pinned name, `state` its JSON, byte for byte."""
+
+    position: int
+    recorded_at: datetime
+    stream: str
+    version: int
+    name: str
+    state: bytes
 
 
 class Log:
@@ -65,13 +77,17 @@ class Log:
         return ask_one(conn, _WITNESS, entry.position) == [wanted]
 
 
-def read(conn: Connection, after: int, limit: int = MAX_READ_ENTRIES) -> list[Entry]:
-    """The next entries after position `after`, in order; fewer than `limit` at the end of the log.
+def read_stored(conn: Connection, after: int, limit: int = MAX_READ_ENTRIES) -> list[StoredEntry]:
+    """The next entries after position `after`, in order; fewer than `limit` at the end of the log."""
+    return [StoredEntry(*row) for row in conn.execute(_READ, [after, limit])]
 
-    Raises UnreadableEventError for an event that this version of the service does not know.
-    """
-    rows = conn.execute(_READ, [after, limit]).fetchall()
-    return [
-        Entry(position, recorded_at, stream, version, to_event(topic, bytes(state)))
-        for position, recorded_at, stream, version, topic, state in rows
-    ]
+
+def read(conn: Connection, after: int, limit: int = MAX_READ_ENTRIES) -> list[Entry]:
+    """The same, decoded; raises UnreadableEventError for an event that this version of the service does not know."""
+    return [to_entry(stored) for stored in read_stored(conn, after, limit)]
+
+
+def to_entry(stored: StoredEntry) -> Entry:
+    """Raises UnreadableEventError for an event that this version of the service does not know."""
+    event = to_event(stored.name, stored.state)
+    return Entry(stored.position, stored.recorded_at, stored.stream, stored.version, event)

@@ -21,8 +21,8 @@ import pytest
 from psycopg import sql
 
 from api.cli import main
-from api.import_files import MAX_LINE_BYTES, Source
-from api.import_rows import COLUMNS
+from api.importing.files import MAX_LINE_BYTES, Source
+from api.importing.rows import COLUMNS
 from api.settings import SettingError
 from ledger.store import imports
 from ledger.store.connection import Connection, connect

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import asdict
 
-from api.cli import main
+from api.cli import COMMANDS, Command, main
 from api.settings import SETTINGS, SettingError, Settings, read_settings
 
 SECRET = "open-sesame"
@@ -181,20 +181,29 @@ def help_of(capsys: pytest.CaptureFixture[str], *command: str) -> str:
     return " ".join(capsys.readouterr().out.split())
 
 
-@pytest.mark.parametrize("command", ["serve", "migrate", "expire"])
-def test_the_help_of_a_command_names_every_setting(capsys: pytest.CaptureFixture[str], command: str):
-    text = help_of(capsys, command)
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_the_help_of_a_command_names_the_settings_that_it_heeds_and_no_other(
+    capsys: pytest.CaptureFixture[str], command: Command
+):
+    text = help_of(capsys, command.name)
 
     for setting in SETTINGS:
-        assert f"{setting.flag} VALUE" in text
-        assert f"[{setting.name}]" in text
-        assert setting.default in text
+        heeded = setting.name.removeprefix("STOCKLEDGER_") in command.uses
+        assert (f"{setting.flag} VALUE" in text) == heeded
+        assert (f"[{setting.name}]" in text) == heeded
+        assert setting.default in text or not heeded
+
+
+def test_every_setting_is_heeded_and_every_heeded_one_is_a_setting():
+    heeded = {name for command in COMMANDS for name in command.uses}
+
+    assert heeded == {setting.name.removeprefix("STOCKLEDGER_") for setting in SETTINGS}
 
 
 def test_the_help_names_every_command_and_every_setting(capsys: pytest.CaptureFixture[str]):
     text = help_of(capsys)
 
-    assert [command for command in ("serve", "migrate", "expire") if command not in text] == []
+    assert [command.name for command in COMMANDS if command.name not in text] == []
     assert [name for name in NAMES if name not in text] == []
 
 

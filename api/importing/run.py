@@ -17,10 +17,10 @@ import psycopg
 from msgspec import structs
 from tqdm import tqdm
 
-from api.import_files import move
-from api.import_orders import Order
-from api.import_rejects import Rejected
-from api.import_steps import Ahead, Chunk, Step, chunks, opening
+from api.importing.files import move
+from api.importing.orders import Order
+from api.importing.rejects import Rejected
+from api.importing.steps import Ahead, Chunk, Step, chunks, opening
 from api.problems import PROBLEMS
 from ledger.batch import APPEND_ENTRIES, Batch, Result
 from ledger.commands import Group

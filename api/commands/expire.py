@@ -1,11 +1,13 @@
-"""The process that writes down that reservations are over, and forgets old idempotency keys."""
+"""`stockledger expire`: writes down that reservations are over, and forgets old idempotency keys."""
 
+import argparse
 import signal
 import time
 from collections.abc import Sequence
 from functools import partial
 from uuid import UUID
 
+from api.database import database
 from api.settings import Settings
 from ledger.expiry import Expiry
 from ledger.ledger import Ledger
@@ -17,7 +19,15 @@ from projections.reader import Reader
 FORGET_EVERY_SECONDS = 60.0
 
 
-def run(settings: Settings, url: str) -> None:
+def run(settings: Settings, _chosen: argparse.Namespace) -> int:
+    """The expiry process alone, beside a service that runs elsewhere; more than one are safe."""
+    with database(settings) as (url, _):
+        print(f"writing down expired reservations of schema {settings.schema}", flush=True)
+        work(settings, url)
+    return 0
+
+
+def work(settings: Settings, url: str) -> None:
     """Work until SIGTERM or SIGINT; any number of these may run side by side."""
     ledger = Ledger(url, settings.schema, InlineReadModels())
     reader = Reader(url, settings.schema, max_connections=1)

@@ -10,9 +10,9 @@ from typing import Any, get_args
 import msgspec
 from msgspec import Struct
 
-from api.import_files import Format, Source
-from api.import_rejects import Rejects
-from api.import_rows import COLUMNS, Direction, Keep, Kind, Meaning, Where, find_columns, guess_kind, require_column
+from api.importing.files import Format, Source
+from api.importing.rejects import Rejects
+from api.importing.rows import COLUMNS, Direction, Keep, Kind, Meaning, Where, find_columns, guess_kind, require_column
 from api.settings import SettingError
 from ledger.store.imports import Import
 

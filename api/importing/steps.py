@@ -10,9 +10,9 @@ from itertools import chain, islice
 
 from msgspec import Struct
 
-from api.import_files import Row, move
-from api.import_orders import Order
-from api.import_rows import ACTOR, RowReader
+from api.importing.files import Row, move
+from api.importing.orders import Order
+from api.importing.rows import ACTOR, RowReader
 from ledger.commands import AddStock, Command, MakeReservation, RemoveStock
 from ledger.errors import InvalidError, LedgerError
 

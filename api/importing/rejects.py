@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from api.import_files import Source, refusing
+from api.importing.files import Source, refusing
 from api.settings import SettingError
 
 HEADER = ("file", "line", "problem", "detail")
