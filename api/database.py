@@ -4,20 +4,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from api.settings import Settings
+from ledger.store import roles
 from ledger.store.embedded import EmbeddedPostgres
 from ledger.store.migrate import migrate
 
 
 @contextmanager
-def database(settings: Settings) -> Iterator[tuple[str, EmbeddedPostgres | None]]:
-    """Its URL, migrated, and the embedded PostgreSQL if it is that.
+def database(settings: Settings, *, as_owner: bool = False) -> Iterator[tuple[str, EmbeddedPostgres | None]]:
+    """How to reach it, migrated: as the service's role unless `as_owner`; and the embedded PostgreSQL if it is that.
 
     Raises EmbeddedPostgresError, MigrationError, psycopg.OperationalError.
     """
     if settings.database_url is not None:
-        migrate(settings.database_url, settings.schema)
-        yield settings.database_url, None
+        yield _migrated(settings.database_url, settings.schema, as_owner), None
         return
     with EmbeddedPostgres.start(settings.data_dir) as postgres:
-        migrate(postgres.url, settings.schema)
-        yield postgres.url, postgres
+        yield _migrated(postgres.url, settings.schema, as_owner), postgres
+
+
+def _migrated(url: str, schema: str, as_owner: bool) -> str:
+    migrate(url, schema)
+    return url if as_owner else roles.service_url(url, schema)

@@ -15,6 +15,7 @@ from psycopg import sql
 from api.app import create_app
 from api.service import Service
 from ledger.ledger import Ledger
+from ledger.store import roles
 from ledger.store.connection import Connection, connect
 from ledger.store.embedded import EmbeddedPostgres
 from ledger.store.migrate import migrate
@@ -40,14 +41,30 @@ def postgres_url() -> Iterator[str]:
         shutil.rmtree(folder)
 
 
+def drop_ledger(url: str, name: str) -> None:
+    """Drop a schema with everything that migrating it has made, its roles too."""
+    with psycopg.connect(url, autocommit=True) as conn:
+        schemas = [sql.Identifier(each) for each in (name, roles.reporting_schema(name))]
+        owners = [sql.Identifier(each) for each in (roles.service_role(name), roles.reporting_role(name))]
+        conn.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.SQL(", ").join(schemas)))
+        conn.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.SQL(", ").join(owners)))
+
+
 @pytest.fixture
 def schema(postgres_url: str) -> Iterator[str]:
     """A migrated schema that is dropped after the test."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     migrate(postgres_url, name)
     yield name
-    with psycopg.connect(postgres_url, autocommit=True) as conn:
-        conn.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(name)))
+    drop_ledger(postgres_url, name)
+
+
+@pytest.fixture
+def service_url(postgres_url: str, schema: str) -> str:
+    """The server as the service reaches it: in the service's own role."""
+    url = roles.service_url(postgres_url, schema)
+    assert url != postgres_url
+    return url
 
 
 @pytest.fixture
@@ -57,15 +74,15 @@ def conn(postgres_url: str, schema: str) -> Iterator[Connection]:
 
 
 @pytest.fixture
-def ledger(postgres_url: str, schema: str) -> Iterator[Ledger]:
-    opened = Ledger(postgres_url, schema, InlineReadModels())
+def ledger(service_url: str, schema: str) -> Iterator[Ledger]:
+    opened = Ledger(service_url, schema, InlineReadModels())
     yield opened
     opened.close()
 
 
 @pytest.fixture
-def client(postgres_url: str, schema: str, ledger: Ledger) -> Iterator[testing.TestClient]:
+def client(service_url: str, schema: str, ledger: Ledger) -> Iterator[testing.TestClient]:
     """The application as callers see it, without the server in front of it."""
-    reader = Reader(postgres_url, schema, max_connections=4)
+    reader = Reader(service_url, schema, max_connections=4)
     yield testing.TestClient(create_app(Service(ledger, reader, 3600)))
     reader.close()

@@ -1,17 +1,20 @@
 """Numbered migrations: they make everything in the ledger's schema, once each, in one transaction."""
 
 import hashlib
+from collections.abc import Callable
 from importlib import resources
 from typing import NamedTuple
 
+import psycopg
 from psycopg import sql
 
+from ledger.store import roles
 from ledger.store.connection import Connection, connect, lock_key
 
 # Another process may be migrating a large table.
 _WAIT_FOR_OTHERS = "10min"
 
-_EXISTS = "SELECT 1 FROM pg_namespace WHERE nspname = %s"
+_OWNED = "SELECT pg_has_role(current_user, nspowner, 'USAGE') FROM pg_namespace WHERE nspname = %s"
 _TABLE = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
     version integer PRIMARY KEY,
@@ -45,20 +48,40 @@ def migrations() -> list[Migration]:
     return [Migration(int(name.partition("_")[0]), name, text) for name, text in scripts]
 
 
-def migrate(url: str, schema: str) -> list[str]:
-    """Bring the schema up to date and return the names of what was applied now.
+def migrate(url: str, schema: str, define: Callable[[Connection, str], None] | None = None) -> list[str]:
+    """Bring the schema, its roles and what `define` makes of it up to date; return the names of what was applied now.
 
-    Safe when several processes start at once: one migrates, the others wait and find nothing to do.
-    Raises MigrationError when the schema is newer than this service, or was made by other scripts.
+    Safe when several processes start at once: one migrates, the others wait and find nothing to do. A login that does
+    not own the schema, such as one that has the service's role alone, only looks whether all is applied.
+    Raises MigrationError when it is not, when the schema is newer than this service, or was made by other scripts.
     """
     with connect(url, schema, "stockledger migrate") as conn, conn.transaction():
+        owned = conn.execute(_OWNED, [schema]).fetchone()
+        if owned == (False,):
+            _require_current(conn, schema)
+            return []
         conn.execute("SELECT set_config('lock_timeout', %s, true)", [_WAIT_FOR_OTHERS])
         conn.execute("SELECT set_config('statement_timeout', '0', true)")
         conn.execute("SELECT pg_advisory_xact_lock(%s)", [lock_key(schema, "migrate")])
-        if conn.execute(_EXISTS, [schema]).fetchone() is None:
+        if conn.execute(_OWNED, [schema]).fetchone() is None:  # having asked may have been before another made it
             conn.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
         conn.execute(_TABLE)
-        return [_apply(conn, migration) for migration in _pending(conn, schema)]
+        applied = [_apply(conn, migration) for migration in _pending(conn, schema)]
+        roles.grant(conn, schema)
+        if define is not None:
+            define(conn, schema)
+        return applied
+
+
+def _require_current(conn: Connection, schema: str) -> None:
+    try:
+        pending = _pending(conn, schema)
+    except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege):
+        pending = migrations()
+    if pending:
+        raise MigrationError(
+            f"schema {schema!r} is not migrated, or not for this login: run 'stockledger migrate' as its owner"
+        )
 
 
 def is_current(conn: Connection) -> bool:

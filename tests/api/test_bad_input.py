@@ -7,12 +7,10 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 from wsgiref.validate import WSGIWarning
 
-import psycopg
 import pytest
 from falcon.testing import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from psycopg import sql
 
 from api.app import create_app
 from api.problems import PROBLEMS
@@ -25,6 +23,7 @@ from ledger.store.migrate import migrate
 from projections import reader as reader_module
 from projections.inline import InlineReadModels
 from projections.reader import Reader
+from tests.conftest import drop_ledger
 
 MIB = 1_048_576
 ID = "00000000-0000-4000-8000-000000000001"
@@ -51,8 +50,7 @@ def shop(postgres_url: str) -> Iterator[TestClient]:
     yield client
     ledger.close()
     reader.close()
-    with psycopg.connect(postgres_url, autocommit=True) as conn:
-        conn.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(schema)))
+    drop_ledger(postgres_url, schema)
 
 
 def state(shop: TestClient) -> list[tuple[Any, str]]:

@@ -18,7 +18,6 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg import sql
 
 from api.cli import main
 from api.importing.files import MAX_LINE_BYTES, Source
@@ -27,6 +26,7 @@ from api.settings import SettingError
 from ledger.store import imports
 from ledger.store.connection import Connection, connect
 from projections.rebuild import Rebuild
+from tests.conftest import drop_ledger
 
 ROOT = Path(__file__).parents[2]
 RETAIL = ROOT / "examples" / "data" / "online-retail-2010-12-01-and-02.csv.gz"
@@ -436,7 +436,7 @@ def whole(
     assert main(["import", str(many), "--rejects", str(tmp_path / "whole.csv"), *place]) == 1
     with connect(postgres_url, other) as conn:
         yield levels(conn), len(events(conn)), (tmp_path / "whole.csv").read_bytes()
-        conn.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(other)))
+    drop_ledger(postgres_url, other)
 
 
 def test_killed_half_way_and_run_again_it_ends_the_same(
