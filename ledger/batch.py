@@ -20,6 +20,7 @@ from ledger.store.connection import BoundedConnection
 from ledger.store.idempotency import Answers
 from ledger.store.log import Log
 from ledger.store.roundtrip import RoundTrip, ask_one
+from ledger.store.shortages import Shortages
 
 # Overdue holds released at once to let one short command through; the rest is left to the next look.
 MAX_OVERDUE_AT_ONCE = 1_000
@@ -87,16 +88,18 @@ class Batch:
         books, answers = self._load(conn, log, read_models)
         transaction = _Transaction(conn, books, answers, read_models)
         self.results, self._appended = [], 0
+        shortages = Shortages()
         for group in self.groups:
             self.results.append(transaction.settle_group(group))
+            shortages.count(group.commands, self.results[-1])
             if len(transaction.books.entries) - self._appended >= APPEND_ENTRIES:
                 early = RoundTrip(conn)
                 self._append(early, log, transaction.books)
                 early.send()
         books, answers = transaction.books, transaction.answers
         self.entries = books.entries
-        if self.entries or answers or self._note:
-            self._commit(conn, log, read_models, books, answers)
+        if self.entries or answers or shortages or self._note:
+            self._commit(conn, log, read_models, books, answers, shortages)
         else:
             ask_one(conn, "ROLLBACK")
 
@@ -115,13 +118,20 @@ class Batch:
         return books, answers
 
     def _commit(
-        self, conn: BoundedConnection, log: Log, read_models: ReadModels, books: Books, answers: Answers
+        self,
+        conn: BoundedConnection,
+        log: Log,
+        read_models: ReadModels,
+        books: Books,
+        answers: Answers,
+        shortages: Shortages,
     ) -> None:
         trip = RoundTrip(conn)
         self._append(trip, log, books)
         if self.entries:
             read_models.save(trip, books, self.entries)
         answers.save(trip, books.now)
+        shortages.save(trip, books.now, alone=not (self.entries or answers or self._note))
         if self._note:
             self._note(trip, self)
         end = trip.ask("COMMIT")
