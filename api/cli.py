@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import psycopg
 
-from api.commands import expire, import_files, migrate, serve
+from api.commands import expire, follow, import_files, migrate, serve
 from api.settings import SETTINGS, SettingError, Settings, read_settings
 from ledger.store.embedded import EmbeddedPostgresError
 from ledger.store.migrate import MigrationError
@@ -34,6 +34,7 @@ COMMANDS = (
         ("HOST", "PORT", "WORKERS", "THREADS", "RESERVATION_TTL", "IDEMPOTENCY_DAYS", *DATABASE),
     ),
     Command("expire", expire.run, "run the expiry process alone", ("IDEMPOTENCY_DAYS", *DATABASE)),
+    Command("follow", follow.run, "keep the read models that reports are made from, alone", DATABASE),
     Command("migrate", migrate.run, "bring the schema of DATABASE_URL up to date, and end", ("DATABASE_URL", "SCHEMA")),
     Command(
         "import",

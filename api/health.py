@@ -6,7 +6,8 @@ import msgspec
 from api.service import Service
 from ledger.errors import LedgerError
 from ledger.store import migrate
-from projections import reservations
+from projections import following, reservations
+from projections.following import Lag
 
 
 class Live:
@@ -22,12 +23,13 @@ class Ready:
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         checks = {"database": False, "migrated": False, "committer": self._service.ledger.is_alive()}
-        expiry = None
+        expiry, behind = None, None
         try:
             checks["migrated"] = self._service.reader.read(migrate.is_current)
             checks["database"] = True
             lag = self._service.reader.read(reservations.lag)
             expiry = {"overdue": lag.overdue, "lag_seconds": round(max(0.0, lag.seconds), 3)}
+            behind = {found.name: _shown(found) for found in self._service.reader.read(following.lags)}
         except LedgerError:
             resp.set_header("Retry-After", "1")
         ready = all(checks.values())
@@ -37,6 +39,18 @@ class Ready:
             problem = {"type": "/problems/not-ready", "title": "Not ready", "status": 503}
             resp.data = msgspec.json.encode(problem | {"detail": "The service cannot work yet.", "checks": checks})
         else:
-            resp.data = msgspec.json.encode({"status": "ready", "checks": checks, "expiry": expiry})
+            resp.data = msgspec.json.encode(
+                {"status": "ready", "checks": checks, "expiry": expiry, "following": behind}
+            )
 
     on_head = on_get
+
+
+def _shown(lag: Lag) -> dict[str, int | float | None]:
+    """A model that is stopped keeps nobody from writing and reading, so it does not make the service unready."""
+    return {
+        "position": lag.position,
+        "lag_events": lag.events,
+        "lag_seconds": round(lag.seconds, 3),
+        "failed_position": lag.failed_position,
+    }

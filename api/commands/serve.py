@@ -8,7 +8,7 @@ from socket import socket
 from psycopg.conninfo import conninfo_to_dict
 
 from api.app import create_app
-from api.commands import expire
+from api.commands import expire, follow
 from api.database import database
 from api.server import open_socket, serve_worker
 from api.service import Service
@@ -24,7 +24,7 @@ READER_CONNECTIONS = 8
 
 
 def run(settings: Settings, _chosen: argparse.Namespace) -> int:
-    """PostgreSQL if it is the embedded one, migrations, HTTP workers and the expiry process."""
+    """PostgreSQL if it is the embedded one, migrations, HTTP workers, the expiry process and the follower."""
     sock = _listen(settings)
     with database(settings) as (url, postgres):
         _announce(settings, url, sock, embedded=postgres is not None)
@@ -42,6 +42,7 @@ def _supervise(settings: Settings, url: str, sock: socket, postgres: EmbeddedPos
 
     children = [child(f"worker-{n}", lambda: _work(settings, url, sock)) for n in range(1, settings.workers + 1)]
     children.append(child("expiry", lambda: expire.work(settings, url)))
+    children.append(child("follower", lambda: follow.work(settings, url)))
     return supervise(children, on_tick=None if postgres is None else lambda: _watch(postgres))
 
 

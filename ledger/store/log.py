@@ -84,7 +84,8 @@ def read_stored(conn: Connection, after: int, limit: int = MAX_READ_ENTRIES) -> 
 
 def read(conn: Connection, after: int, limit: int = MAX_READ_ENTRIES) -> list[Entry]:
     """The same, decoded; raises UnreadableEventError for an event that this version of the service does not know."""
-    return [to_entry(stored) for stored in read_stored(conn, after, limit)]
+    rows = conn.cursor(binary=True).execute(_READ, [after, limit]).fetchall()  # in half the time of text
+    return [Entry(at, time, stream, version, to_event(name, state)) for at, time, stream, version, name, state in rows]
 
 
 def to_entry(stored: StoredEntry) -> Entry:

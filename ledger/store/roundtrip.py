@@ -5,8 +5,9 @@ psycopg's own pipeline waits for the socket at every statement, which costs more
 prepared statements, parameters as text, rows as tuples.
 """
 
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date
 from typing import Any
 from uuid import UUID
 
@@ -21,7 +22,7 @@ from psycopg.waiting import Ready, Wait
 from ledger.store.connection import BoundedConnection
 
 Row = tuple[Any, ...]
-Parameter = str | int | bytes | UUID | datetime | None | Sequence[str] | Sequence[UUID]
+Parameter = str | int | bytes | UUID | date | None | Sequence[str] | Sequence[UUID]
 
 # Between two elements of an array, each in quotes.
 _SEPARATOR = '","'
@@ -121,6 +122,22 @@ def ask_one(conn: BoundedConnection, statement: str, *parameters: Parameter) -> 
     return answer.rows()
 
 
+@contextmanager
+def transaction(conn: BoundedConnection, begin: str = "BEGIN") -> Iterator[None]:
+    """What is asked within is one transaction; an exception rolls it back.
+
+    psycopg's own would make the server forget, at a rollback, the statements that it has prepared for us.
+    """
+    ask_one(conn, begin)
+    try:
+        yield
+    except BaseException:
+        if not conn.closed:
+            ask_one(conn, "ROLLBACK")
+        raise
+    ask_one(conn, "COMMIT")
+
+
 def _exchange(pgconn: pq.abc.PGconn) -> PQGen[list[pq.abc.PGresult]]:
     """Send what is buffered and collect one result per statement, up to the sync."""
     while pgconn.flush():
@@ -155,7 +172,7 @@ def _as_text(value: Parameter) -> bytes | None:
             return b"%d" % value
         case bytes():
             return b"\\x" + value.hex().encode()
-        case datetime():
+        case date():  # a datetime is one
             return value.isoformat().encode()
         case UUID():
             return str(value).encode()
