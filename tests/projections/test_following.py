@@ -69,8 +69,8 @@ A_BIKE = [
 
 
 @pytest.fixture
-def follower(postgres_url: str, schema: str):
-    opened = Follower(postgres_url, schema)
+def follower(service_url: str, schema: str):
+    opened = Follower(service_url, schema)
     yield opened
     opened.close()
 
