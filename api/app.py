@@ -1,8 +1,11 @@
 """The whole route table on one screen."""
 
+import re
+
 import falcon
 
 from api import batch, fungible, health, intents, non_fungible, problems, requests, reservations
+from api.messages import Parser
 from api.service import Service
 from ledger.errors import LedgerError
 from ledger.gathering import work_until
@@ -39,6 +42,21 @@ def create_app(service: Service) -> "falcon.App[falcon.Request, falcon.Response]
     route("/health/live", health.Live())
     route("/health/ready", health.Ready(service))
     return app
+
+
+# GET of one fungible product: a gathered look-up. Without a query.
+_LOOK_UP = re.compile(r"/api/fungible/[^/]+")
+# Larger bodies take so long to read and answer that they would hold up the others.
+MAX_LIGHT_BYTES = 16_384
+
+
+def is_light(request: Parser) -> bool:
+    """Whether a request waits for nothing but the committer or a gathered look-up, see carrier.py."""
+    if request.error is not None:
+        return True
+    if request.command in ("GET", "HEAD"):
+        return not request.query and (request.path == "/health/live" or _LOOK_UP.fullmatch(request.path) is not None)
+    return request.body_bytes_received <= MAX_LIGHT_BYTES and request.path != "/api/batch"
 
 
 class Envelope:

@@ -4,6 +4,7 @@ What never lives here: the event loop and the processes (server.py, supervisor.p
 """
 
 import ctypes
+import logging
 import time
 from socket import MSG_NOSIGNAL, SHUT_WR, socket
 from threading import Lock
@@ -15,6 +16,8 @@ from api.messages import ApplicationAnswer, Parser, Refusal
 
 if TYPE_CHECKING:
     from api.server import Server
+
+logger = logging.getLogger(__name__)
 
 # Requests read ahead of the one that is being answered: with none, the loop would have to be woken after every answer.
 LOOKAHEAD_REQUESTS = 1
@@ -133,7 +136,16 @@ class Channel(HTTPChannel):
         super().add_channel(map)
         self.server.watch(self)
 
-    # -- in a pool thread
+    # -- in a pool thread, or carried in the loop's
+
+    def serve(self) -> None:
+        """Answer the first waiting request, whatever happens."""
+        try:
+            self.service()
+        except (Exception, SystemExit):  # the application's must not end the thread
+            logger.exception("serving %r failed", self)
+            self.cancel()
+            self.server.wake(self)
 
     def is_last_answer(self) -> bool:
         """In a drain: nothing else has arrived, so this answer tells the client that the connection ends."""

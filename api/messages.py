@@ -5,6 +5,7 @@ What never lives here: connections (channel.py), what the application says. Each
 
 import logging
 import re
+import sys
 import time
 import uuid
 from functools import lru_cache
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from waitress.parser import HTTPRequestParser, ParsingError
+from waitress.proxy_headers import PROXY_HEADERS
 from waitress.rfc7230 import HEADER_FIELD_RE
 from waitress.task import ErrorTask, Task, WSGITask
 from waitress.utilities import InternalServerError, build_http_date
@@ -58,6 +60,14 @@ def _title(name: str) -> str:
     return "-".join(part.capitalize() for part in name.split("-"))
 
 
+@lru_cache(maxsize=512)
+def _variable(name: str) -> str | None:
+    """Where the application finds a header field; None for what only a trusted proxy may say, and there is none."""
+    if name in PROXY_HEADERS:
+        return None
+    return name if name in ("CONTENT_LENGTH", "CONTENT_TYPE") else f"HTTP_{name}"
+
+
 @lru_cache(maxsize=2)
 def _date(second: int) -> str:
     return f"Date: {build_http_date(second)}"
@@ -69,6 +79,7 @@ class Parser(HTTPRequestParser):
     # waitress' log lines read the path of a request that may have failed before it had one.
     path = command = request_uri = ""  # type: ignore[assignment]  # the stub says bytes
     headers: dict[str, str]
+    query = ""
     arrived = 0.0
 
     def parse_header(self, header_plus: bytes) -> None:
@@ -170,12 +181,46 @@ class Answer(Task):
         self.close_on_finish = True
 
 
+def base_environ(server_name: str, port: int) -> dict[str, Any]:
+    """What the application finds in every environ (PEP 3333)."""
+    return {
+        "SERVER_NAME": server_name,
+        "SERVER_PORT": str(port),
+        "SERVER_SOFTWARE": "",
+        "SCRIPT_NAME": "",
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": "http",
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+        "wsgi.input_terminated": True,
+    }
+
+
 class ApplicationAnswer(Answer, WSGITask):
     """What the application answers; it is told since when (time.monotonic) the request waits: `stockledger.arrived`."""
 
     def get_environment(self) -> dict[str, Any]:
-        environ = super().get_environment()
-        environ["stockledger.arrived"] = self.request.arrived
+        """waitress' own, put together faster: most of it is the same for every request."""
+        request, channel = self.request, self.channel
+        path = request.path
+        environ = channel.server.environ | {
+            "REMOTE_ADDR": channel.addr[0],
+            "REMOTE_HOST": channel.addr[0],
+            "REMOTE_PORT": str(channel.addr[1]),
+            "REQUEST_METHOD": request.command.upper(),
+            "SERVER_PROTOCOL": f"HTTP/{self.version}",
+            "PATH_INFO": f"/{path.lstrip('/')}" if path.startswith("//") else path,
+            "REQUEST_URI": request.request_uri,
+            "QUERY_STRING": request.query,
+            "wsgi.input": request.get_body_stream(),
+            "waitress.client_disconnected": channel.check_client_disconnected,
+            "stockledger.arrived": request.arrived,
+        }
+        for name, value in request.headers.items():
+            if (variable := _variable(name)) is not None:
+                environ[variable] = value
         return environ
 
 

@@ -5,33 +5,29 @@ What never does: one connection's protocol (channel.py), the parent process (sup
 """
 
 import logging
-import resource
 import select
 import signal
 import socket
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from queue import SimpleQueue
 from wsgiref.types import WSGIApplication
 
 from waitress import wasyncore
-from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer
 from waitress.trigger import trigger as Trigger
 
+from api.adjustments import BACKLOG, adjustments
+from api.carrier import LOOK_SECONDS, Carrier
 from api.channel import Channel
-from api.messages import MAX_BODY_BYTES, MAX_HEADER_BYTES
+from api.messages import Parser, base_environ
 
 __all__ = ["WSGIApplication", "open_socket", "serve_worker"]
 
 logger = logging.getLogger(__name__)
 
-BACKLOG = 1024
-# Per worker; beyond it new connections wait in the backlog. Each takes one file descriptor.
-CONNECTION_LIMIT = 1100
-# Descriptors kept for logs, pools and spilled answers.
-SPARE_FILES = 100
 IDLE_SECONDS = 120.0
 TURN_SECONDS, DRAIN_TURN_SECONDS = 1.0, 0.05
 # Requests are parsed before any of them is handed on; this bounds the first one's wait.
@@ -61,6 +57,7 @@ def serve_worker(
     sock: socket.socket,
     *,
     threads: int,
+    carried: Callable[[Parser], bool] = lambda _: False,
     drain_seconds: float = 10.0,
     idle_seconds: float = IDLE_SECONDS,
 ) -> None:
@@ -68,8 +65,9 @@ def serve_worker(
 
     The drain takes no new connections, answers every request that has arrived, closes connections that stay silent,
     and gives up after `drain_seconds`. A connection silent for `idle_seconds` is closed at any time.
+    Requests of which `carried` is true run in the loop's thread, see carrier.py; the others in one of `threads`.
     """
-    server = Server(app, sock, threads=threads, idle_seconds=idle_seconds)
+    server = Server(app, sock, threads=threads, carried=carried, idle_seconds=idle_seconds)
     # A supervised worker ignores SIGINT (see supervisor.py) and must go on doing so.
     heeded = [number for number in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(number) != signal.SIG_IGN]
     before = {number: signal.signal(number, lambda *_: server.drain()) for number in heeded}
@@ -97,26 +95,31 @@ class Pool:
 
     def _work(self) -> None:
         while True:
-            channel = self._waiting.get()
-            try:
-                channel.service()
-            except BaseException:  # also SystemExit from the application: the thread is needed again
-                logger.exception("serving %r failed", channel)
-                channel.cancel()
-                channel.server.wake(channel)
+            self._waiting.get().serve()
 
 
 class Server(TcpWSGIServer):
     """waitress' server on epoll: a turn costs what happened in it, not the number of open connections."""
 
     channel_class = Channel
+    effective_port: int
     active_channels: dict[int, Channel]  # type: ignore[assignment]  # the stub says HTTPChannel
     trigger: Trigger  # type: ignore[assignment]  # the stub says int
     _map: dict[int, wasyncore.dispatcher]
     _fileno: int | None
 
-    def __init__(self, app: WSGIApplication, sock: socket.socket, *, threads: int, idle_seconds: float) -> None:
+    def __init__(
+        self,
+        app: WSGIApplication,
+        sock: socket.socket,
+        *,
+        threads: int,
+        carried: Callable[[Parser], bool],
+        idle_seconds: float,
+    ) -> None:
         self.idle_seconds = idle_seconds
+        self._is_carried = carried
+        self._carrier = Carrier(self.wake_loop)
         self._listener = sock
         self.draining = False
         self.draining_since = 0.0
@@ -132,10 +135,11 @@ class Server(TcpWSGIServer):
             {},
             _sock=sock,
             dispatcher=Pool(threads),  # type: ignore[arg-type]  # of a dispatcher only add_task is used
-            adj=_adjustments(sock),
+            adj=adjustments(sock),
             sockinfo=(sock.family, sock.type, sock.proto, sock.getsockname()),
             bind_socket=False,
         )
+        self.environ = base_environ(self.server_name, self.effective_port)
         self.interest = select.EPOLLIN
         for fileno in self._map:
             self._epoll.register(fileno, select.EPOLLIN)
@@ -155,16 +159,22 @@ class Server(TcpWSGIServer):
     def _turn(self, seconds: float) -> None:
         """Wait for events and handle them. Within the loop over events only a channel's own event may close it:
         were its number taken by a new connection, an old event would be mistaken for the new one's."""
+        if self._carrier.waiting:
+            seconds = min(seconds, LOOK_SECONDS)
         for fileno, events in self._epoll.poll(REST_SECONDS if self._resting_until else seconds, EVENTS_PER_TURN):
             target = self._map.get(fileno)
             if target is not None:
                 wasyncore.readwrite(target, events)
             if isinstance(target, Channel):
                 self.update(target)
-        for channel in self._arrived:
-            self.task_dispatcher.add_task(channel)  # type: ignore[arg-type]  # the stub says Task
-        self._arrived.clear()
         self._wake_sent = False
+        self._carrier.go_on()
+        for channel in self._arrived:  # and what arrives behind them on the same connections
+            if not channel.total_outbufs_len and self._is_carried(channel.requests[0]):
+                self._carrier.carry(channel.serve)
+            else:
+                self.task_dispatcher.add_task(channel)  # type: ignore[arg-type]  # the stub says Task
+        self._arrived.clear()
         while self._woken:
             channel = self._woken.popleft()
             if channel.writable():
@@ -221,6 +231,10 @@ class Server(TcpWSGIServer):
     def wake(self, channel: Channel) -> None:
         """Have the loop look at a channel again; from any thread."""
         self._woken.append(channel)
+        self.wake_loop()
+
+    def wake_loop(self) -> None:
+        """End the loop's wait for events; from any thread."""
         if not self._wake_sent:
             self._wake_sent = True
             self.trigger.pull_trigger()
@@ -248,35 +262,3 @@ class Server(TcpWSGIServer):
             self.handle_accept()
         self.accepting = False
         self._epoll.unregister(self._listener)
-
-
-def _adjustments(sock: socket.socket) -> Adjustments:
-    """waitress' settings. Those of its own loop and dispatcher, which are not used here, keep their defaults."""
-    return Adjustments(
-        sockets=[sock],
-        ident=None,
-        backlog=BACKLOG,
-        connection_limit=_connection_limit(),
-        cleanup_interval=1,
-        recv_bytes=1 << 16,
-        max_request_header_size=MAX_HEADER_BYTES,
-        # waitress refuses from this size on; in a chunked body it counts the chunks' heads too.
-        max_request_body_size=MAX_BODY_BYTES + 1,
-        # Above the largest body: requests never touch the disk. Answers do from 1 MiB unsent (outbuf_overflow), and
-        # their writer waits from 16 MiB unsent (outbuf_high_watermark).
-        inbuf_overflow=2 * MAX_BODY_BYTES,
-        expose_tracebacks=False,
-        clear_untrusted_proxy_headers=True,
-        # Off, it would also swallow an OSError of the application and end the connection without an answer.
-        log_socket_errors=True,
-    )
-
-
-def _connection_limit() -> int:
-    """CONNECTION_LIMIT, or what the limit of open files leaves after raising it as far as allowed."""
-    wanted = CONNECTION_LIMIT + SPARE_FILES
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < allowed:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-    return max(1, allowed - SPARE_FILES)

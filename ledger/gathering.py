@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
-from typing import Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from ledger.errors import BusyError, DefectError, LedgerError, OutcomeUnknownError
 
@@ -15,10 +15,24 @@ from ledger.errors import BusyError, DefectError, LedgerError, OutcomeUnknownErr
 WAIT_SECONDS = 1.8
 
 
+class Carrier(Protocol):
+    """How callers wait that are many to a thread: such a thread must not wait itself."""
+
+    def parking(self) -> Any:
+        """What stands for a wait of the caller that is at work now."""
+
+    def park(self, parking: Any, seconds: float) -> None:
+        """Let other callers work; returns when `wake` was called, or after some seconds."""
+
+    def wake(self, parking: Any) -> None:
+        """From any thread, also before `park` or long after."""
+
+
 class _Caller(threading.local):
     """What a thread has been told of the caller it works for."""
 
     until = float("inf")
+    carrier: Carrier | None = None
 
 
 _caller = _Caller()
@@ -27,6 +41,16 @@ _caller = _Caller()
 def work_until(moment: float) -> None:
     """Tell this thread when (time.monotonic) its caller will not wait any longer, having waited elsewhere already."""
     _caller.until = moment
+
+
+def wait_with(carrier: Carrier | None) -> None:
+    """Have the callers of this thread wait with `carrier`."""
+    _caller.carrier = carrier
+
+
+def is_carried() -> bool:
+    """Whether this thread has many callers, so that it must not block."""
+    return _caller.carrier is not None
 
 
 def patience() -> float:
@@ -43,24 +67,37 @@ logger = logging.getLogger(__name__)
 class Ticket(Generic[Q, A]):
     """A question that one caller waits for. `taken` once it is being answered, `given_up` once nobody waits."""
 
-    __slots__ = ("_done", "_result", "given_up", "question", "taken")
+    __slots__ = ("_carrier", "_done", "_parking", "_result", "given_up", "question", "taken")
 
     def __init__(self, question: Q) -> None:
         self.question = question
         self.taken = False
         self.given_up = False
         self._result: A | LedgerError | None = None
-        self._done = threading.Lock()
-        self._done.acquire()
+        self._carrier = _caller.carrier
+        if self._carrier is None:
+            self._done = threading.Lock()
+            self._done.acquire()
+        else:
+            self._parking = self._carrier.parking()
 
     def answer(self, result: A | LedgerError) -> None:
         """Wake the caller; the first answer stands."""
         if self._result is None:
             self._result = result
-            self._done.release()
+            if self._carrier is None:
+                self._done.release()
+            else:
+                self._carrier.wake(self._parking)
 
     def wait(self, seconds: float) -> bool:
-        return self._done.acquire(timeout=seconds)
+        if self._carrier is None:
+            return self._done.acquire(timeout=seconds)
+        if self._result is None and seconds > 0:
+            until = _caller.until
+            self._carrier.park(self._parking, seconds)
+            _caller.until = until  # others were carried by this thread meanwhile
+        return self._result is not None
 
     def result(self) -> A:
         """The answer; raises the LedgerError that stands for it."""

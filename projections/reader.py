@@ -7,7 +7,7 @@ import psycopg
 from psycopg_pool import ConnectionPool, PoolTimeout, TooManyRequests
 
 from ledger.errors import BusyError, DatabaseAwayError
-from ledger.gathering import patience
+from ledger.gathering import is_carried, patience
 from ledger.store.connection import READ_SECONDS, BoundedConnection, NoAnswerError, connect, parameters
 from projections import stock_levels
 from projections.lookups import Lookups
@@ -47,6 +47,7 @@ class Reader:
 
         Raises DatabaseAwayError or BusyError.
         """
+        assert not is_carried(), "who waits for a connection needs a thread of its own"
         try:
             with self._pool.connection(min(WAIT_SECONDS, patience())) as conn:
                 return query(conn)

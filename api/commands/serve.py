@@ -1,13 +1,14 @@
 """`stockledger serve`: the whole service, and the only place where its parts are wired together."""
 
 import argparse
+import gc
 import logging
 from collections.abc import Callable
 from socket import socket
 
 from psycopg.conninfo import conninfo_to_dict
 
-from api.app import create_app
+from api.app import create_app, is_light
 from api.commands import expire, follow
 from api.database import database
 from api.server import open_socket, serve_worker
@@ -21,6 +22,8 @@ from projections.reader import Reader
 
 # Connections for reading, of each HTTP process.
 READER_CONNECTIONS = 8
+# Nearly everything that a request makes is gone with it, without a search for cycles.
+OBJECTS_BETWEEN_COLLECTIONS = 20_000
 
 
 def run(settings: Settings, _chosen: argparse.Namespace) -> int:
@@ -53,11 +56,14 @@ def _watch(postgres: EmbeddedPostgres) -> None:
 
 def _work(settings: Settings, url: str, sock: socket) -> None:
     """One HTTP process: its own committer and pool, opened after the fork."""
+    # What there is now stays: it needs no looking through for garbage, and its pages can be shared.
+    gc.freeze()
+    gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
     ledger = Ledger(url, settings.schema, InlineReadModels())
     reader = Reader(url, settings.schema, max_connections=min(READER_CONNECTIONS, settings.threads))
     app = create_app(Service(ledger, reader, settings.reservation_ttl_seconds))
     try:
-        serve_worker(app, sock, threads=settings.threads)
+        serve_worker(app, sock, threads=settings.threads, carried=is_light)
     finally:
         ledger.close()
         reader.close()

@@ -525,3 +525,22 @@ def test_the_parser_reads_headers_exactly_as_waitress_does(fields: bytes) -> Non
     if parsers[0].error is None:
         assert ours == theirs
     assert type(parsers[1].error) is type(parsers[0].error)
+
+
+def test_requests_that_wait_for_gathered_answers_need_no_thread():
+    with running(threads=1) as toy, ThreadPoolExecutor(60) as callers:
+        request = b"GET /gathered HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        answers = [answer for each in callers.map(toy.exchange, [request] * 60) for answer in each]
+
+    assert len(answers) == 60
+    # Each came back with the others that waited meanwhile: one by one, or by threads, it would be "of 1".
+    assert max(int(answer.json["path"].rpartition(" ")[2]) for answer in answers) > 10
+
+
+def test_pipelined_requests_that_wait_are_answered_in_order():
+    with running() as toy:
+        paths = [f"/gathered/{number}" for number in range(5)]
+        message = b"".join(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode() for path in paths) + LAST_GET
+        answers = toy.exchange(message)
+
+    assert [answer.json["path"].partition(" ")[0] for answer in answers] == [*paths, "/"]

@@ -1,7 +1,7 @@
 """A small application behind the real server, for test_server.py: `python -m tests.api.toy_app '{"workers": 2}'`.
 
 Prints its port, then runs as the service does. Settings: workers (0: no parent process), threads, idle_seconds,
-drain_seconds, stop_seconds.
+drain_seconds, stop_seconds. What blocks runs in threads, everything else is carried in the loop.
 """
 
 import json
@@ -13,8 +13,25 @@ from typing import Any
 
 from api.server import open_socket, serve_worker
 from api.supervisor import Child, supervise
+from ledger.gathering import Gathering, Ticket
 
 SETTINGS = {"workers": 1, "threads": 8, "idle_seconds": 60.0, "drain_seconds": 10.0, "stop_seconds": 15.0}
+
+BLOCKING = ("/slow", "/stuck", "/stream", "/large")
+SETTLING_SECONDS = 0.2
+_gathering: list[Gathering[str, str]] = []  # made at the first request: in the worker
+
+
+def settle(tickets: list[Ticket[str, str]]) -> None:
+    time.sleep(SETTLING_SECONDS)
+    for ticket in tickets:
+        ticket.answer(f"{ticket.question} of {len(tickets)}")
+
+
+def gathered(path: str) -> str:
+    if not _gathering:
+        _gathering.append(Gathering("toy", settle, max_together=1000, max_waiting=1000))
+    return _gathering[0].ask(path)
 
 
 def app(environ: dict[str, Any], start_response: Any) -> Any:
@@ -34,6 +51,8 @@ def app(environ: dict[str, Any], start_response: Any) -> Any:
     if path == "/large":
         start_response("200 OK", [("content-length", "30000000")])
         return (b"x" * 1_000_000 for _ in range(30))
+    if path.startswith("/gathered"):
+        path = gathered(path)
     body = environ["wsgi.input"].read()
     answer = {"pid": os.getpid(), "method": environ["REQUEST_METHOD"], "target": environ["REQUEST_URI"]}
     text = json.dumps({**answer, "path": path, "body_bytes": len(body)}).encode()
@@ -56,6 +75,7 @@ def main() -> int:
             app,
             sock,
             threads=settings["threads"],
+            carried=lambda request: not request.path.startswith(BLOCKING),
             drain_seconds=settings["drain_seconds"],
             idle_seconds=settings["idle_seconds"],
         )
