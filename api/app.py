@@ -4,7 +4,7 @@ import re
 
 import falcon
 
-from api import batch, fungible, health, intents, non_fungible, problems, requests, reservations
+from api import batch, fungible, health, intents, non_fungible, problems, reports, requests, reservations
 from api.messages import Parser
 from api.service import Service
 from ledger.errors import LedgerError
@@ -39,6 +39,7 @@ def create_app(service: Service) -> "falcon.App[falcon.Request, falcon.Response]
     route("/api/reservations/{reservation_id:uuid}/return", reservations.Return(service))
     route("/api/batch", batch.Batch(service))
     route("/api/fulfilment-requests", reservations.FulfilmentRequests(service))
+    route("/api/reports/{name}", reports.Reports(service))
     route("/health/live", health.Live())
     route("/health/ready", health.Ready(service))
     return app

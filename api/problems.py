@@ -36,6 +36,7 @@ _HTTP_SLUGS = {
     400: "bad-request",
     404: "not-found",
     405: "method-not-allowed",
+    406: "not-acceptable",
     413: "body-too-large",
     415: "not-json",
 }

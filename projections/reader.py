@@ -11,6 +11,7 @@ from ledger.gathering import is_carried, patience
 from ledger.store.connection import READ_SECONDS, BoundedConnection, NoAnswerError, connect, parameters
 from projections import stock_levels
 from projections.lookups import Lookups
+from projections.report_reader import ReportReader
 
 # How long a reader waits for a connection before it is told to come back, and how many may wait.
 WAIT_SECONDS = 1.5
@@ -41,6 +42,8 @@ class Reader:
         self.fungibles = Lookups(
             lambda: connect(url, schema, "stockledger lookups", answer_seconds=READ_SECONDS), stock_levels.find
         )
+
+        self.reports = ReportReader(url, schema)
 
     def read(self, query: Callable[[BoundedConnection], T]) -> T:
         """Run a query that changes nothing; once more if its connection turns out to have been lost.

@@ -17,6 +17,13 @@ MAX_COUNTED = 10_000
 COLUMNS = "reservation_id, position, state, owner, reference, created_at, expires_at, ended_at, fingerprint, remaining"
 LINE_COLUMNS = "reservation_id, line, position, sku, sn, quantity, released, purchased, returned, remaining, expires_at"
 
+# By the clock: an overdue hold is over even before that is written down.
+STATE = (
+    "CASE WHEN state <> 'open' OR expires_at > {now} THEN state"
+    " WHEN EXISTS (SELECT FROM reservation_lines AS l WHERE l.reservation_id = reservations.reservation_id"
+    " AND l.purchased > 0) THEN 'purchased' ELSE 'expired' END"
+)
+
 _LOAD = f"SELECT {COLUMNS} FROM reservations WHERE reservation_id IN ({NAMED})"
 _LINES = """
 SELECT reservation_id, sku, quantity, nullif(sn, '') AS sn, released, purchased, returned
@@ -80,11 +87,7 @@ _GET = f"SELECT {COLUMNS} FROM reservations WHERE reservation_id = $1"
 # `where` is put together from the constants below; values are parameters.
 _PAGE = f"SELECT {COLUMNS} FROM reservations WHERE position > $1{{where}} ORDER BY position LIMIT $2"
 _FILTERS = {
-    "state": (
-        "CASE WHEN state <> 'open' OR expires_at > statement_timestamp() THEN state"
-        " WHEN EXISTS (SELECT FROM reservation_lines AS l WHERE l.reservation_id = reservations.reservation_id"
-        " AND l.purchased > 0) THEN 'purchased' ELSE 'expired' END = ${n}"
-    ),
+    "state": f"{STATE.format(now='statement_timestamp()')} = ${{n}}",
     "owner": "md5(owner) = md5(${n}) AND owner = ${n}",
     "sku": "position IN (SELECT position FROM reservation_lines WHERE sku = ${n})",
 }
