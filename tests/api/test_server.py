@@ -275,6 +275,18 @@ def test_requests_that_run_when_sigterm_comes_are_answered_in_full() -> None:
     assert all(each[0].headers["Connection"] == "close" and each[0].json["path"] == "/slow" for each in answers)
 
 
+def wait_until_pending(pid: int, number: int) -> None:
+    """Until a signal waits for a process that is stopped."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < until:
+        with open(f"/proc/{pid}/status") as status:
+            pending = next(int(line.split()[1], 16) for line in status if line.startswith("ShdPnd:"))
+        if pending >> (number - 1) & 1:
+            return
+        time.sleep(0.005)
+    raise AssertionError(f"signal {number} has not come")
+
+
 def test_what_has_arrived_before_the_drain_is_answered_and_idle_connections_are_closed() -> None:
     with running(workers=1) as toy, ExitStack() as stack:
         used, silent, half = (stack.enter_context(toy.connect()) for _ in range(3))
@@ -287,7 +299,7 @@ def test_what_has_arrived_before_the_drain_is_answered_and_idle_connections_are_
         fresh = stack.enter_context(toy.connect())
         fresh.sendall(GET)
         toy.process.send_signal(signal.SIGTERM)
-        time.sleep(0.2)
+        wait_until_pending(worker, signal.SIGTERM)
         os.kill(worker, signal.SIGCONT)
         half.sendall(b"lo")
 
