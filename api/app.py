@@ -4,7 +4,19 @@ import re
 
 import falcon
 
-from api import batch, fungible, health, intents, non_fungible, problems, reports, requests, reservations
+from api import (
+    batch,
+    events,
+    fungible,
+    health,
+    history,
+    intents,
+    non_fungible,
+    problems,
+    reports,
+    requests,
+    reservations,
+)
 from api.messages import Parser
 from api.service import Service
 from ledger.errors import LedgerError
@@ -27,10 +39,12 @@ def create_app(service: Service) -> "falcon.App[falcon.Request, falcon.Response]
     route("/api/fungible/{sku}/add/{quantity_text}", fungible.Movement(service, intents.add))
     route("/api/fungible/{sku}/remove/{quantity_text}", fungible.Movement(service, intents.remove))
     route("/api/fungible/{sku}/reserve/{quantity_text}", fungible.Reserve(service))
+    route("/api/fungible/{sku}/history", history.FungibleHistory(service))
     route("/api/non-fungible", non_fungible.Products(service))
     route("/api/non-fungible/{sku}", non_fungible.Product(service))
     route("/api/non-fungible/{sku}/{sn}", non_fungible.Item(service))
     route("/api/non-fungible/{sku}/{sn}/reservation", non_fungible.ItemReservation(service))
+    route("/api/non-fungible/{sku}/{sn}/history", history.ItemHistory(service))
     route("/api/reservations", reservations.Reservations(service))
     route("/api/reservations/{reservation_id:uuid}", reservations.Reservation(service))
     route("/api/reservations/{reservation_id:uuid}/release", reservations.Release(service))
@@ -40,6 +54,7 @@ def create_app(service: Service) -> "falcon.App[falcon.Request, falcon.Response]
     route("/api/batch", batch.Batch(service))
     route("/api/fulfilment-requests", reservations.FulfilmentRequests(service))
     route("/api/reports/{name}", reports.Reports(service))
+    route("/api/events", events.Events(service))
     route("/health/live", health.Live())
     route("/health/ready", health.Ready(service))
     return app

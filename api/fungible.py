@@ -6,13 +6,13 @@ from urllib.parse import quote
 
 import falcon
 
-from api import answers, cursors, intents, requests
+from api import answers, cursors, intents, past, requests
 from api.schemas import FungibleAnswer, FungibleBody, ReasonBody, ReserveBody
 from api.service import Service, common, unconditional
 from ledger.commands import Command, Precondition
 from ledger.identifiers import identifier, quantity
 from ledger.products import require
-from projections import stock_levels
+from projections import as_of, stock_levels
 
 
 class Products:
@@ -43,8 +43,14 @@ class Product:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, sku: str) -> None:
         sku = identifier(sku, "sku")
-        requests.known_parameters(req)
-        position, product, stock, lapsed = self._service.reader.fungibles.get(sku)
+        requests.known_parameters(req, *past.PARAMETERS)
+        reader = self._service.reader
+        if (then := past.asked(req, reader)) is None:
+            position, product, stock, lapsed = reader.fungibles.get(sku)
+        else:
+            product, stock = reader.read(lambda conn: as_of.fungible(conn, sku, then))
+            position, lapsed = then, 0
+            past.keep(resp)
         with answers.reflecting(position):
             payload = FungibleAnswer.of(require(product, sku, "fungible"), stock)
         answers.versioned(req, resp, payload, position, lapsed)

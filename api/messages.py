@@ -199,7 +199,11 @@ def base_environ(server_name: str, port: int) -> dict[str, Any]:
 
 
 class ApplicationAnswer(Answer, WSGITask):
-    """What the application answers; it is told since when (time.monotonic) the request waits: `stockledger.arrived`."""
+    """What the application answers.
+
+    It is told since when (time.monotonic) the request waits, `stockledger.arrived`, and whose threads it has:
+    `stockledger.pool`.
+    """
 
     def get_environment(self) -> dict[str, Any]:
         """waitress' own, put together faster: most of it is the same for every request."""

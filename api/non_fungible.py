@@ -2,13 +2,13 @@
 
 import falcon
 
-from api import answers, cursors, intents, requests
+from api import answers, cursors, intents, past, requests
 from api.schemas import ItemAnswer, ItemBody, NonFungibleAnswer, ReasonBody, ReserveBody
 from api.service import Service, common
 from ledger import items as item_rules
 from ledger.identifiers import identifier
 from ledger.products import require
-from projections import items
+from projections import as_of, items
 
 
 class Products:
@@ -47,8 +47,14 @@ class Item:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, sku: str, sn: str) -> None:
         sku, sn = identifier(sku, "sku"), identifier(sn, "sn")
-        requests.known_parameters(req)
-        position, product, item, lapsed = self._service.reader.read(lambda conn: items.get(conn, sku, sn))
+        requests.known_parameters(req, *past.PARAMETERS)
+        reader = self._service.reader
+        if (then := past.asked(req, reader)) is None:
+            position, product, item, lapsed = reader.read(lambda conn: items.get(conn, sku, sn))
+        else:
+            product, item = reader.read(lambda conn: as_of.item(conn, sku, sn, then))
+            position, lapsed = then, False
+            past.keep(resp)
         with answers.reflecting(position):
             payload = ItemAnswer.of(require(product, sku, "non-fungible"), item_rules.require(item, sku, sn))
         answers.versioned(req, resp, payload, position, int(lapsed))

@@ -5,6 +5,7 @@ import re
 import time
 import uuid
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from http import HTTPMethod
 from typing import Any, TypeVar
 
@@ -56,6 +57,17 @@ def check_wait(req: falcon.Request) -> None:
     if now - arrived > MAX_QUEUED_SECONDS:
         raise BusyError
     work_until(arrived + MAX_ANSWER_SECONDS)
+
+
+def stand_in(req: falcon.Request) -> AbstractContextManager[None]:
+    """While the request's thread does nothing but wait, have another one serve in its place."""
+    pool = req.env.get("stockledger.pool")
+    return nullcontext() if pool is None else pool.stand_in()
+
+
+def begin_work() -> None:
+    """After a wait that the caller asked for, count the time for the answer from now."""
+    work_until(time.monotonic() + MAX_ANSWER_SECONDS)
 
 
 def check_target(req: falcon.Request) -> None:

@@ -4,12 +4,12 @@ from uuid import UUID
 
 import falcon
 
-from api import answers, cursors, intents, requests
+from api import answers, cursors, intents, past, requests
 from api.schemas import CartBody, ExtendBody, LinesBody, ReasonBody, ReservationAnswer
 from api.service import Service, unconditional
 from ledger.errors import InvalidError, UnknownReservationError
 from ledger.identifiers import identifier
-from projections import fulfilment_requests, reservations
+from projections import as_of, fulfilment_requests, reservations
 
 _STATES = ("open", "released", "expired", "purchased")
 
@@ -47,8 +47,14 @@ class Reservation:
         self._service.answer(req, resp, command)
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, reservation_id: UUID) -> None:
-        requests.known_parameters(req)
-        position, now, found = self._service.reader.read(lambda conn: reservations.get(conn, reservation_id))
+        requests.known_parameters(req, *past.PARAMETERS)
+        reader = self._service.reader
+        now = None
+        if (then := past.asked(req, reader)) is None:
+            position, now, found = reader.read(lambda conn: reservations.get(conn, reservation_id))
+        else:
+            position, found = then, reader.read(lambda conn: as_of.reservation(conn, reservation_id, then))
+            past.keep(resp)
         if found is None:
             with answers.reflecting(position):
                 raise UnknownReservationError(reservation_id)

@@ -1,7 +1,8 @@
 """The HTTP worker: waitress on a listening socket that several forked workers share.
 
-What lives here: the socket, the event loop, the pool of request threads, the drain at SIGTERM.
-What never does: one connection's protocol (channel.py), the parent process (supervisor.py), routes.
+What lives here: the socket, the event loop, the drain at SIGTERM.
+What never does: one connection's protocol (channel.py), the threads that answer (pool.py), the parent process
+(supervisor.py), routes.
 """
 
 import logging
@@ -12,7 +13,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from queue import SimpleQueue
 from wsgiref.types import WSGIApplication
 
 from waitress import wasyncore
@@ -23,6 +23,7 @@ from api.adjustments import BACKLOG, adjustments
 from api.carrier import LOOK_SECONDS, Carrier
 from api.channel import Channel
 from api.messages import Parser, base_environ
+from api.pool import Pool
 
 __all__ = ["WSGIApplication", "open_socket", "serve_worker"]
 
@@ -60,11 +61,12 @@ def serve_worker(
     carried: Callable[[Parser], bool] = lambda _: False,
     drain_seconds: float = 10.0,
     idle_seconds: float = IDLE_SECONDS,
+    on_drain: Callable[[], None] = lambda: None,
 ) -> None:
     """Answer requests from `sock` until SIGTERM or SIGINT, then drain and return; main thread only.
 
-    The drain takes no new connections, answers every request that has arrived, closes connections that stay silent,
-    and gives up after `drain_seconds`. A connection silent for `idle_seconds` is closed at any time.
+    The drain calls `on_drain`, takes no new connections, answers every request that has arrived, closes connections
+    that stay silent, and gives up after `drain_seconds`. A connection silent for `idle_seconds` is closed at any time.
     Requests of which `carried` is true run in the loop's thread, see carrier.py; the others in one of `threads`.
     """
     server = Server(app, sock, threads=threads, carried=carried, idle_seconds=idle_seconds)
@@ -72,30 +74,10 @@ def serve_worker(
     heeded = [number for number in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(number) != signal.SIG_IGN]
     before = {number: signal.signal(number, lambda *_: server.drain()) for number in heeded}
     try:
-        server.serve(drain_seconds)
+        server.serve(drain_seconds, on_drain)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-class Pool:
-    """Threads that serve channels, in place of waitress' dispatcher: its queue of conditions costs more per request.
-
-    Nor does it log a warning for every request that has to wait.
-    """
-
-    def __init__(self, threads: int) -> None:
-        self._waiting: SimpleQueue[Channel] = SimpleQueue()
-        for number in range(threads):
-            # Daemons: a request that outlives the drain must not keep the process.
-            threading.Thread(target=self._work, name=f"request-{number}", daemon=True).start()
-
-    def add_task(self, channel: Channel) -> None:
-        self._waiting.put(channel)
-
-    def _work(self) -> None:
-        while True:
-            self._waiting.get().serve()
 
 
 class Server(TcpWSGIServer):
@@ -140,14 +122,16 @@ class Server(TcpWSGIServer):
             bind_socket=False,
         )
         self.environ = base_environ(self.server_name, self.effective_port)
+        self.environ["stockledger.pool"] = self.task_dispatcher
         self.interest = select.EPOLLIN
         for fileno in self._map:
             self._epoll.register(fileno, select.EPOLLIN)
 
-    def serve(self, drain_seconds: float) -> None:
+    def serve(self, drain_seconds: float, on_drain: Callable[[], None]) -> None:
         """Serve until `drain` has been called and is done, or has lasted for `drain_seconds`."""
         while not self.draining:
             self._turn(TURN_SECONDS)
+        on_drain()
         self._stop_accepting()
         deadline = self.draining_since + drain_seconds
         while self.active_channels and time.time() < deadline:

@@ -8,8 +8,10 @@ from psycopg_pool import ConnectionPool, PoolTimeout, TooManyRequests
 
 from ledger.errors import BusyError, DatabaseAwayError
 from ledger.gathering import is_carried, patience
+from ledger.store import past
 from ledger.store.connection import READ_SECONDS, BoundedConnection, NoAnswerError, connect, parameters
 from projections import stock_levels
+from projections.arrivals import Arrivals
 from projections.lookups import Lookups
 from projections.report_reader import ReportReader
 
@@ -24,6 +26,7 @@ class Reader:
     """Opens its connections in the background; make it after a fork, not before."""
 
     def __init__(self, url: str, schema: str, *, max_connections: int) -> None:
+        self.schema = schema
         self._failures = 0
         kwargs: dict[str, Any] = parameters(url, schema, "stockledger reader")
         self._pool: ConnectionPool[BoundedConnection] = ConnectionPool(
@@ -42,6 +45,7 @@ class Reader:
         self.fungibles = Lookups(
             lambda: connect(url, schema, "stockledger lookups", answer_seconds=READ_SECONDS), stock_levels.find
         )
+        self.arrivals = Arrivals(lambda: self.read(past.head))
 
         self.reports = ReportReader(url, schema)
 
@@ -79,5 +83,6 @@ class Reader:
             raise DatabaseAwayError from error
 
     def close(self) -> None:
+        self.arrivals.stop()
         self.fungibles.close()
         self._pool.close()

@@ -63,7 +63,7 @@ def _work(settings: Settings, url: str, sock: socket) -> None:
     reader = Reader(url, settings.schema, max_connections=min(READER_CONNECTIONS, settings.threads))
     app = create_app(Service(ledger, reader, settings.reservation_ttl_seconds))
     try:
-        serve_worker(app, sock, threads=settings.threads, carried=is_light)
+        serve_worker(app, sock, threads=settings.threads, carried=is_light, on_drain=reader.arrivals.stop)
     finally:
         ledger.close()
         reader.close()
