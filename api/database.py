@@ -7,6 +7,7 @@ from api.settings import Settings
 from ledger.store import roles
 from ledger.store.embedded import EmbeddedPostgres
 from ledger.store.migrate import migrate
+from projections import reporting
 
 
 @contextmanager
@@ -23,5 +24,5 @@ def database(settings: Settings, *, as_owner: bool = False) -> Iterator[tuple[st
 
 
 def _migrated(url: str, schema: str, as_owner: bool) -> str:
-    migrate(url, schema)
+    migrate(url, schema, reporting.ensure)
     return url if as_owner else roles.service_url(url, schema)
