@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from falcon.testing import Result, TestClient
 
+from ledger.commands import ExpireReservation
+from ledger.ledger import Ledger
 from ledger.store.connection import Connection
 
 CARTS = "/api/reservations"
@@ -273,3 +275,23 @@ def test_a_partial_cart_takes_what_holds_that_are_over_had(client: TestClient, c
     made = make(client, [{"sku": "A", "quantity": 10}], partial=True)
 
     assert (made.status_code, made.json["lines"][0]["quantity"]) == (201, 10)
+
+
+def test_a_cart_of_which_part_was_bought_shows_as_purchased_once_the_rest_is_over(client: TestClient, ledger: Ledger):
+    cart = make(client, ttl_seconds=1).json
+    client.simulate_put("/api/non-fungible/B/1", json={"sold": True})
+    assert client.simulate_get(f"{CARTS}/{cart['id']}").json["state"] == "open"
+    time.sleep(1.05)
+
+    def shown() -> tuple[str, list[str], list[str]]:
+        listed = {
+            state: [each["id"] for each in client.simulate_get(f"{CARTS}?state={state}").json["items"]]
+            for state in ("purchased", "expired")
+        }
+        state = client.simulate_get(f"{CARTS}/{cart['id']}").json["state"]
+        return state, listed["purchased"], listed["expired"]
+
+    by_the_clock = shown()
+    ledger.handle(ExpireReservation(reservation_id=uuid.UUID(cart["id"])))
+
+    assert by_the_clock == shown() == ("purchased", [cart["id"]], [])
