@@ -1,4 +1,4 @@
-"""The whole route table on one screen."""
+"""The whole route table on one screen: what answers where, and the scope that a caller needs for it."""
 
 import re
 
@@ -10,7 +10,6 @@ from api import (
     fungible,
     health,
     history,
-    intents,
     non_fungible,
     problems,
     reports,
@@ -18,9 +17,45 @@ from api import (
     reservations,
 )
 from api.messages import Parser
+from api.routes import OPEN, Route, Scope
 from api.service import Service
 from ledger.errors import LedgerError
 from ledger.gathering import work_until
+
+RESERVATION = "/api/reservations/{reservation_id:uuid}"
+# Any of these lets a batch in.
+WRITES: tuple[Scope, ...] = ("catalog:write", "stock:write", "reservations:write")
+
+ROUTES = (
+    Route("/api/fungible", fungible.Products, get="read", post="catalog:write"),
+    Route("/api/fungible/{sku}", fungible.Product, get="read", put="catalog:write"),
+    Route("/api/fungible/{sku}/add/{quantity_text}", fungible.Add, post="stock:write"),
+    Route("/api/fungible/{sku}/remove/{quantity_text}", fungible.Remove, post="stock:write"),
+    Route("/api/fungible/{sku}/reserve/{quantity_text}", fungible.Reserve, post="reservations:write"),
+    Route("/api/fungible/{sku}/history", history.FungibleHistory, get="audit:read"),
+    Route("/api/non-fungible", non_fungible.Products, get="read"),
+    Route("/api/non-fungible/{sku}", non_fungible.Product, get="read"),
+    Route("/api/non-fungible/{sku}/{sn}", non_fungible.Item, get="read", put="catalog:write"),
+    Route(
+        "/api/non-fungible/{sku}/{sn}/reservation",
+        non_fungible.ItemReservation,
+        put="reservations:write",
+        delete="reservations:write",
+    ),
+    Route("/api/non-fungible/{sku}/{sn}/history", history.ItemHistory, get="audit:read"),
+    Route("/api/reservations", reservations.Reservations, get="read", post="reservations:write"),
+    Route(RESERVATION, reservations.Reservation, get="read", delete="reservations:write"),
+    Route(f"{RESERVATION}/release", reservations.Release, post="reservations:write"),
+    Route(f"{RESERVATION}/extend", reservations.Extend, post="reservations:write"),
+    Route(f"{RESERVATION}/purchase", reservations.Purchase, post="reservations:write"),
+    Route(f"{RESERVATION}/return", reservations.Return, post="stock:write"),
+    Route("/api/batch", batch.Batch, post=WRITES),
+    Route("/api/fulfilment-requests", reservations.FulfilmentRequests, get="read"),
+    Route("/api/reports/{name}", reports.Reports, get="read"),
+    Route("/api/events", events.Events, get="audit:read"),
+    Route("/health/live", lambda _: health.Live(), get=OPEN, head=OPEN),
+    Route("/health/ready", health.Ready, get=OPEN, head=OPEN),
+)
 
 
 def create_app(service: Service) -> "falcon.App[falcon.Request, falcon.Response]":
@@ -32,31 +67,8 @@ def create_app(service: Service) -> "falcon.App[falcon.Request, falcon.Response]
     app.add_error_handler(Exception, problems.unexpected_problem)
     app.add_error_handler(falcon.HTTPError, problems.http_problem)
     app.add_error_handler(LedgerError, problems.ledger_problem)
-
-    route = app.add_route
-    route("/api/fungible", fungible.Products(service))
-    route("/api/fungible/{sku}", fungible.Product(service))
-    route("/api/fungible/{sku}/add/{quantity_text}", fungible.Movement(service, intents.add))
-    route("/api/fungible/{sku}/remove/{quantity_text}", fungible.Movement(service, intents.remove))
-    route("/api/fungible/{sku}/reserve/{quantity_text}", fungible.Reserve(service))
-    route("/api/fungible/{sku}/history", history.FungibleHistory(service))
-    route("/api/non-fungible", non_fungible.Products(service))
-    route("/api/non-fungible/{sku}", non_fungible.Product(service))
-    route("/api/non-fungible/{sku}/{sn}", non_fungible.Item(service))
-    route("/api/non-fungible/{sku}/{sn}/reservation", non_fungible.ItemReservation(service))
-    route("/api/non-fungible/{sku}/{sn}/history", history.ItemHistory(service))
-    route("/api/reservations", reservations.Reservations(service))
-    route("/api/reservations/{reservation_id:uuid}", reservations.Reservation(service))
-    route("/api/reservations/{reservation_id:uuid}/release", reservations.Release(service))
-    route("/api/reservations/{reservation_id:uuid}/extend", reservations.Extend(service))
-    route("/api/reservations/{reservation_id:uuid}/purchase", reservations.Purchase(service))
-    route("/api/reservations/{reservation_id:uuid}/return", reservations.Return(service))
-    route("/api/batch", batch.Batch(service))
-    route("/api/fulfilment-requests", reservations.FulfilmentRequests(service))
-    route("/api/reports/{name}", reports.Reports(service))
-    route("/api/events", events.Events(service))
-    route("/health/live", health.Live())
-    route("/health/ready", health.Ready(service))
+    for route in ROUTES:
+        route.add_to(app, service)
     return app
 
 

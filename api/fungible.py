@@ -63,14 +63,23 @@ class Product:
 class Movement:
     """add and remove."""
 
-    def __init__(self, service: Service, intent: Callable[[ReasonBody, str, int, intents.Common], Command]) -> None:
+    intent: Callable[[ReasonBody, str, int, intents.Common], Command]
+
+    def __init__(self, service: Service) -> None:
         self._service = service
-        self._intent = intent
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, sku: str, quantity_text: str) -> None:
         sku, moved = identifier(sku, "sku"), quantity(quantity_text)
-        command = self._intent(requests.body(req, ReasonBody), sku, moved, common(req))
+        command = self.intent(requests.body(req, ReasonBody), sku, moved, common(req))
         self._service.answer(req, resp, command)
+
+
+class Add(Movement):
+    intent = staticmethod(intents.add)
+
+
+class Remove(Movement):
+    intent = staticmethod(intents.remove)
 
 
 class Reserve:

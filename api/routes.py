@@ -1,0 +1,55 @@
+"""Routes, and the scope that each method of them asks for.
+
+What never lives here: the table of the routes (app.py), who calls and with which scopes.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, get_args
+
+import falcon
+from falcon.routing import map_http_methods
+
+from api.service import Service
+
+Scope = Literal["catalog:write", "stock:write", "reservations:write", "read", "audit:read", "admin"]
+# None of them holds another: a key that may do everything names them all.
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+
+OPEN: Literal["open"] = "open"
+# What one method asks for: nothing, a scope, or any one of several (the responder then looks closer).
+Access = Literal["open"] | Scope | tuple[Scope, ...]
+
+
+class RouteError(Exception):
+    """The route table does not fit what answers there: a defect, told at start."""
+
+
+class Route:
+    """`make` gives what answers at `template`; `needs` holds for each of its methods the scopes that are enough.
+
+    Each method is given as a keyword: `Route("/api/x", X, get="read", put="catalog:write")`. An open one has no scopes.
+    """
+
+    def __init__(self, template: str, make: Callable[[Service], object], **access: Access) -> None:
+        self.template = template
+        self.make = make
+        self.needs: Mapping[str, tuple[Scope, ...]] = {
+            method.upper(): self._scopes(asked) for method, asked in access.items()
+        }
+
+    def _scopes(self, asked: Access) -> tuple[Scope, ...]:
+        if asked == OPEN:
+            return ()
+        scopes = (asked,) if isinstance(asked, str) else asked
+        if not scopes or not set(scopes) <= set(SCOPES):
+            raise RouteError(f"{self.template} asks for a scope that there is not: {asked!r}")
+        return scopes
+
+    def add_to(self, app: "falcon.App[Any, Any]", service: Service) -> None:
+        """Raises RouteError unless there is a responder for each method that has a scope, and the other way round."""
+        resource = self.make(service)
+        responders = set(map_http_methods(resource))
+        if responders != set(self.needs):
+            names = ", ".join(sorted(responders ^ set(self.needs)))
+            raise RouteError(f"{self.template}: a scope without a responder, or one without a scope: {names}")
+        app.add_route(self.template, resource)
