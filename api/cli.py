@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import psycopg
 
-from api.commands import expire, follow, import_files, migrate, serve
+from api.commands import expire, follow, history, import_files, migrate, serve, status
 from api.settings import SETTINGS, SettingError, Settings, read_settings
 from ledger.store.embedded import EmbeddedPostgresError
 from ledger.store.migrate import MigrationError
@@ -43,6 +43,10 @@ COMMANDS = (
         ("RESERVATION_TTL", *DATABASE),
         import_files.add_arguments,
     ),
+    Command(
+        "history", history.run, "show every fact of a product or an item, with a chart", DATABASE, history.add_arguments
+    ),
+    Command("status", status.run, "show positions, lags, reservations and sizes", DATABASE, status.add_arguments),
 )
 
 

@@ -1,6 +1,5 @@
 """The account statement of a product or an item: every event, who did it and why, and the balance after it."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import falcon
@@ -31,7 +30,7 @@ class FungibleHistory:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, sku: str) -> None:
         sku = identifier(sku, "sku")
-        _answer(self._service, req, resp, [product_stream(sku), stock_stream(sku)], sku, None)
+        _answer(self._service, req, resp, sku, None)
 
 
 class ItemHistory:
@@ -42,7 +41,7 @@ class ItemHistory:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, sku: str, sn: str) -> None:
         sku, sn = identifier(sku, "sku"), identifier(sn, "sn")
-        _answer(self._service, req, resp, [product_stream(sku), item_stream(sku, sn)], sku, sn)
+        _answer(self._service, req, resp, sku, sn)
 
 
 def flat(entry: StoredEntry) -> dict[str, Any]:
@@ -57,10 +56,12 @@ def flat(entry: StoredEntry) -> dict[str, Any]:
     }
 
 
-def _answer(
-    service: Service, req: falcon.Request, resp: falcon.Response, streams: Sequence[str], sku: str, sn: str | None
-) -> None:
-    """Answer with a page of the entries of the product's stream and the other one."""
+def streams(sku: str, sn: str | None) -> list[str]:
+    """The product's stream, and its stock's or the item's."""
+    return [product_stream(sku), stock_stream(sku) if sn is None else item_stream(sku, sn)]
+
+
+def _answer(service: Service, req: falcon.Request, resp: falcon.Response, sku: str, sn: str | None) -> None:
     requests.known_parameters(req, *_PARAMETERS)
     limit, names, backward = requests.limit(req), _names(req), _is_backward(req)
     cursor = cursors.decode(req.get_param("cursor"), 0)
@@ -70,8 +71,8 @@ def _answer(
     after = max(after, cursor) if not backward else after
 
     def read(conn: BoundedConnection) -> Statement:
-        _require(conn, streams, sku, sn)
-        return statement(conn, streams, after, upto, limit, backward=backward, names=names)
+        require(conn, sku, sn)
+        return statement(conn, streams(sku, sn), after, upto, limit, backward=backward, names=names)
 
     with answers.reflecting(position):
         found = service.reader.read(read)
@@ -79,9 +80,9 @@ def _answer(
     answers.answer(resp, answers.Page([flat(entry) for entry in found.entries], next_cursor), position)
 
 
-def _require(conn: BoundedConnection, streams: Sequence[str], sku: str, sn: str | None) -> None:
+def require(conn: BoundedConnection, sku: str, sn: str | None) -> None:
     """Raises UnknownProductError, OtherKindError or UnknownItemError."""
-    product, other = (first_entry(conn, stream) for stream in streams)
+    product, other = (first_entry(conn, stream) for stream in streams(sku, sn))
     kind: Kind = "fungible" if sn is None else "non-fungible"
     products.require(None if product is None else products.evolve(None, product), sku, kind)
     if sn is not None:

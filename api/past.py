@@ -12,6 +12,8 @@ from ledger.store.lines import time_text
 from projections.reader import Reader
 
 PARAMETERS = ("as_of", "at_position")
+TIME_FORM = "a time as RFC 3339 writes it, such as 2026-11-22T10:00:00.123456Z"
+
 # A `+` that was not encoded arrives as a space.
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?)(Z|[ +-]\d\d:\d\d)", re.ASCII | re.IGNORECASE)
 
@@ -21,12 +23,20 @@ def moment(req: falcon.Request, name: str) -> datetime | None:
     text = req.get_param(name)
     if text is None:
         return None
-    if match := _TIME.fullmatch(text):
-        try:
-            return datetime.fromisoformat((match[1] + match[2].replace(" ", "+")).upper()).astimezone(UTC)
-        except (ValueError, OverflowError):
-            pass
-    raise InvalidError({name: "must be a time as RFC 3339 writes it, such as 2026-11-22T10:00:00.123456Z"})
+    if (found := time_of(text)) is None:
+        raise InvalidError({name: f"must be {TIME_FORM}"})
+    return found
+
+
+def time_of(text: str) -> datetime | None:
+    """A time in UTC, None if the text is not one in TIME_FORM."""
+    match = _TIME.fullmatch(text)
+    if match is None:
+        return None
+    try:
+        return datetime.fromisoformat((match[1] + match[2].replace(" ", "+")).upper()).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 def asked(req: falcon.Request, reader: Reader) -> int | None:
