@@ -1,10 +1,11 @@
-# Six verbs, all of which set up what they need: run, test, check, bench, demo, chaos.
+# Seven verbs, all of which set up what they need: run, test, check, bench, bench-full, demo, chaos.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PLOTTING := $(VENV)/.plotting
 
-.PHONY: run test check bench demo chaos format clean
+.PHONY: run test check bench bench-full demo chaos format clean
 
 run: $(READY)            ## start the service (embedded PostgreSQL unless DATABASE_URL is set)
 	@exec $(BIN)/stockledger serve
@@ -17,8 +18,11 @@ check: $(READY)          ## format, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: $(READY)          ## measure, and write bench/RESULTS.md (minutes)
+bench: $(PLOTTING)       ## measure every command, and write its part of bench/RESULTS.md (ten minutes)
 	$(BIN)/python -m bench
+
+bench-full: $(PLOTTING)  ## the same, and against connections and log size, overload, memory (two hours; 30 GB of disk)
+	$(BIN)/python -m bench --full
 
 demo: $(READY)           ## drive a running service with a real retail day and reconcile
 	$(BIN)/python examples/retail_day.py
@@ -40,4 +44,8 @@ $(READY): setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("stockledger needs Python 3.11 or newer: make PYTHON=python3.11 ...") if sys.version_info < (3, 11) else None'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+$(PLOTTING): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	@touch $@

@@ -1,140 +1,116 @@
-"""`python -m bench`: start a service of its own, measure it beside raw SQL and the library, write RESULTS.md."""
+"""`python -m bench`: measure the service beside raw SQL and the library, and write RESULTS.md, section by section."""
 
 import argparse
 import os
-import shlex
-import shutil
 import signal
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
-from fnmatch import fnmatch
-from pathlib import Path
+import traceback
+from collections.abc import Callable
+from typing import Any
 
-from api.settings import read_settings
-from bench import machine, measures, report, wrk
-from bench.library import Library
-from bench.load import LoadError
-from bench.measured import Measured
-from bench.measures import PROCESSES, TITLES, Measure
-from bench.rawsql import RawSql, RawSqlError
-from bench.service import ServiceError, running_service
-from ledger.store.embedded import EmbeddedPostgres, EmbeddedPostgresError, find_binaries
+from bench import connections, overload, page, plots, rates, results, sizes, soak
+from bench.measures import TITLES
+from bench.site import Site, say, standing
+from ledger.store.embedded import EmbeddedPostgresError
 
-WARM_UP_SECONDS = 2.0
-PAUSE_SECONDS = 1.0  # between two measurements, for the one before to leave the machine
+SECTIONS: dict[str, Callable[[Site, argparse.Namespace], dict[str, Any]]] = {
+    "rates": rates.measure,
+    "connections": connections.measure,
+    "sizes": sizes.measure,
+    "overload": overload.measure,
+    "soak": soak.measure,
+}
+SOAK_SECONDS = 600.0
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description="Measure the service over HTTP beside raw SQL (pgbench) and the library's own pattern, on one "
-        "PostgreSQL that is made for it and thrown away. Writes bench/RESULTS.md unless --only leaves something out.",
-        epilog="measurements: " + ", ".join(TITLES),
+        "PostgreSQL that is made for it and thrown away. Each section that is measured is kept in results.json at "
+        "once, and RESULTS.md and its plots are made anew from there.",
+        epilog="measurements of `rates`: " + ", ".join(TITLES),
     )
-    generator = "wrk" if wrk.is_there() else "own"
+    parser.add_argument("--full", action="store_true", help="all sections (about two hours)")
+    parser.add_argument("--sections", type=names, help=f"some of {','.join(SECTIONS)} (default: rates)")
+    parser.add_argument("--page", action="store_true", help="measure nothing: only make page and plots anew")
     parser.add_argument("--seconds", type=float, default=8, help="length of one measurement (default: 8)")
     parser.add_argument("--rounds", type=int, default=3, help="how often each is measured (default: 3)")
-    parser.add_argument("--connections", type=int, default=64, help="callers at a time (default: 64)")
-    service = read_settings({}, {})
-    parser.add_argument("--workers", type=int, default=service.workers, help="of the service (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=service.threads, help="of each worker (default: %(default)s)")
-    parser.add_argument("--generator", choices=("wrk", "own"), default=generator, help=f"(default here: {generator})")
+    parser.add_argument("--connections", type=int, default=64, help="callers at a time, in rates (default: 64)")
     parser.add_argument(
-        "--only", default="*", help="names or patterns with a comma between, such as 'http-*,sql-add-*'"
+        "--only", default="*", help="measurements of rates, such as 'http-*,sql-add-*'; nothing is kept"
     )
+    parser.add_argument("--points", type=whole_numbers, default=connections.CONNECTIONS, help="of connections: 1,4,...")
+    parser.add_argument("--sizes", type=whole_numbers, default=sizes.EVENTS, help="events in the long log: 10000,...")
+    parser.add_argument("--holds", type=int, default=sizes.HOLDS, help="open reservations on one SKU, then (or 0)")
+    parser.add_argument("--pairs", type=int, default=5, help="long and empty log in turns, how often (default: 5)")
+    parser.add_argument("--pair-seconds", type=float, default=4, help="length of each of these (default: 4)")
+    parser.add_argument("--overload-seconds", type=float, default=15, help="of the overload (default: 15)")
+    parser.add_argument("--soak", type=float, help=f"seconds of soak ({SOAK_SECONDS:.0f} in --full, else left out)")
+    results.add_arguments(parser)
     chosen = parser.parse_args(arguments)
-    if min(chosen.seconds, chosen.rounds, chosen.connections) < 1:
-        parser.error("--seconds, --rounds and --connections must be at least 1")
-    if not selected(chosen.only):
+    if min(chosen.seconds, chosen.rounds, chosen.connections, chosen.pairs, chosen.pair_seconds, *chosen.points) < 1:
+        parser.error("lengths and numbers must be at least 1")
+    if not rates.selected(chosen.only):
         parser.error(f"--only {chosen.only} names no measurement")
+    if not plots.is_there():
+        parser.error("the plots need matplotlib: pip install -e '.[bench]'")
+    if chosen.sections is None:
+        chosen.sections = [name for name in SECTIONS if chosen.full or name == "rates"]
+        chosen.sections += ["soak"] if chosen.soak and not chosen.full else []
+    chosen.soak = chosen.soak or SOAK_SECONDS
     return chosen
 
 
-def selected(only: str) -> list[str]:
-    """The names that one of the patterns fits, in the order of the table."""
-    return [name for name in TITLES if any(fnmatch(name, pattern.strip()) for pattern in only.split(","))]
+def names(text: str) -> list[str]:
+    """Sections, in the order in which they are measured."""
+    asked = [name.strip() for name in text.split(",")]
+    if unknown := [name for name in asked if name not in SECTIONS]:
+        raise argparse.ArgumentTypeError(f"there is no section {unknown[0]!r}")
+    return [name for name in SECTIONS if name in asked]
 
 
-@contextmanager
-def prepared(chosen: argparse.Namespace, names: list[str], folder: Path) -> Iterator[tuple[dict[str, Measure], str]]:
-    """Everything that the chosen measurements need, running and filled; yields them and the URL of their PostgreSQL."""
-    with ExitStack() as stack:
-        found: dict[str, Measure] = {}
-        if any(name.startswith("http-") for name in names):
-            say("starting the service")
-            service = stack.enter_context(running_service(folder, chosen.workers, chosen.threads))
-            service.fill()
-            found |= measures.of_service(service, chosen.generator, chosen.connections)
-        postgres = stack.enter_context(EmbeddedPostgres.start(folder / "data"))
-        if found and postgres.owner:
-            raise ServiceError("the service does not keep its PostgreSQL in STOCKLEDGER_DATA_DIR")
-        sql = RawSql(postgres.url, find_binaries().bin_dir, chosen.connections, PROCESSES)
-        library = Library(postgres.url, PROCESSES)
-        sql.prepare()
-        library.prepare()
-        found |= measures.of_raw_sql(sql) | measures.of_library(library, chosen.connections)
-        yield {name: found[name] for name in names}, postgres.url
+def whole_numbers(text: str) -> tuple[int, ...]:
+    return tuple(sorted({int(number) for number in text.split(",")}))
 
 
-def run(todo: dict[str, Measure], seconds: float, rounds: int) -> dict[str, list[Measured]]:
-    """Warm up, then measure all in every round; progress goes to stderr."""
-    results: dict[str, list[Measured]] = {name: [] for name in todo}
-    for number in range(rounds + 1):
-        for name, measure in todo.items():
-            got = measure(seconds if number else WARM_UP_SECONDS)
-            if number:
-                results[name].append(got)
-            stage = f"round {number} of {rounds}" if number else "warm-up"
-            say(f"{stage:>14}  {TITLES[name]:<48} {report.number(got.rate):>8}/s  p99 {got.p99_ms:.1f} ms")
-            time.sleep(PAUSE_SECONDS)
-    return results
-
-
-def settings(chosen: argparse.Namespace, load_average: float) -> dict[str, str]:
-    """How this run was asked for, and how busy the machine was with other things."""
-    return {
-        "Date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        "Command": shlex.join(["python", "-m", "bench", *sys.argv[1:]]),
-        "Measured for": f"{chosen.seconds:g} s each, {chosen.rounds} rounds after a warm-up of {WARM_UP_SECONDS:g} s",
-        "Load average before": f"{load_average:.2f}",
-        "Callers": f"{chosen.connections} keep-alive connections, pgbench clients or threads of the library",
-        "HTTP load": f"{chosen.generator}, {PROCESSES} threads or processes",
-        "Service": f"{chosen.workers} workers of {chosen.threads} threads",
-    }
-
-
-def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+def measure(site: Site, chosen: argparse.Namespace) -> int:
+    """Measure and keep one section after another; returns how many failed."""
+    failed = 0
+    for name in chosen.sections:
+        began, load_average = time.monotonic(), os.getloadavg()[0]
+        say(f"== {name}")
+        try:
+            data = SECTIONS[name](site, chosen)
+            if name == "rates" and chosen.only != "*":
+                print(*page.rates(data), sep="\n\n")
+            else:
+                results.keep(name, data, site, chosen, load_average)
+                page.write(chosen.results)
+        except Exception:  # whatever it is, the other sections are measured all the same
+            failed += 1
+            traceback.print_exc()
+            say(f"error: {name} is not whole")
+        say(f"== {name}: done in {time.monotonic() - began:.0f} s")
+    return failed
 
 
 def main() -> int:
     chosen = parse_arguments()
-    names = selected(chosen.only)
+    if chosen.page:
+        page.write(chosen.results)
+        return 0
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the service is stopped then, too
-    load_average = os.getloadavg()[0]
-    folder = Path(tempfile.mkdtemp(prefix="stockledger-bench-", dir="/tmp"))
-    folder.chmod(0o755)  # PostgreSQL runs as another user when we are root
     try:
-        with prepared(chosen, names, folder) as (todo, url):
-            facts = machine.facts(url, folder)
-            rounds = run(todo, chosen.seconds, chosen.rounds)
-    except (ServiceError, LoadError, RawSqlError, EmbeddedPostgresError) as error:
+        with standing(chosen.workers, chosen.threads, chosen.generator) as site:
+            return 1 if measure(site, chosen) else 0
+    except EmbeddedPostgresError as error:
         say(f"error: {error}")
         return 1
     except KeyboardInterrupt:
         say("interrupted")
         return 130
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    print(report.table(rounds), report.ratios(rounds), sep="\n\n")
-    if len(names) == len(TITLES):
-        report.RESULTS.write_text(report.document(rounds, settings(chosen, load_average) | facts))
-        say(f"written: {os.path.relpath(report.RESULTS)}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,15 +1,18 @@
-"""A long history, made by SQL in the form in which the ledger would have written it.
+"""Long histories, made by SQL in the form in which the ledger, raw SQL and the library would have written them.
 
 Writing ten million events through the service would take most of an hour; what is measured afterwards is the service
 on a large log, not how the log came to be. Every stream keeps its versions and balances, every read model agrees.
 """
+
+from collections.abc import Sequence
+from typing import Any
 
 import psycopg
 
 from bench.service import SPREAD
 from ledger.store.connection import lock_key
 
-CHUNK_ROUNDS = 1_000  # each adds one event to every SKU
+CHUNK_EVENTS = 1_000_000
 
 _EVENTS = """
 WITH head AS (
@@ -35,25 +38,80 @@ UPDATE stock_levels SET
 WHERE sku = ANY(%(skus)s)
 """
 
+# Raw SQL's events table, see rawsql.py.
+_RAW_EVENTS = """
+INSERT INTO bench_raw.events (stream, version, name, data)
+SELECT
+    'stock/main/' || sku, version + round, 'StockAdded.v1',
+    convert_to(
+        '{"actor":"anonymous","request_id":"5f0c2c36-8a0e-4c7c-9d0e-0d8f5b7f2a11","quantity":1,"on_hand":'
+        || on_hand + round || ',"reserved":' || reserved || '}', 'UTF8'
+    )
+FROM generate_series(1, %(rounds)s) AS round CROSS JOIN bench_raw.stock
+ORDER BY round, sku
+"""
+_RAW_STOCK = "UPDATE bench_raw.stock SET on_hand = on_hand + %(rounds)s, version = version + %(rounds)s"
 
-def grow(conn: psycopg.Connection[tuple[int]], schema: str, events: int) -> int:
-    """Let the log grow to at least `events`; returns how many there are. The SKUs of SPREAD must have stock.
+# The library's table: an event holds neither its version nor a balance, so the last one of a stream can follow itself.
+_LIBRARY_EVENTS = """
+INSERT INTO bench_library.warehouse_events (originator_id, originator_version, topic, state)
+SELECT originator_id, originator_version + round, topic, state
+FROM generate_series(1, %(rounds)s) AS round CROSS JOIN (
+    SELECT DISTINCT ON (originator_id) originator_id, originator_version, topic, state
+    FROM bench_library.warehouse_events WHERE originator_id = ANY(%(ids)s)
+    ORDER BY originator_id, originator_version DESC
+) AS last
+ORDER BY round, originator_id
+"""
+
+
+def grow(conn: psycopg.Connection[Any], schema: str, events: int, skus: Sequence[str] = SPREAD) -> int:
+    """Let the log grow to at least `events`, all new ones adds to `skus`, which must have stock; returns how many.
 
     `conn` is in autocommit mode and finds the ledger's tables.
     """
     while (missing := events - count(conn)) > 0:
-        rounds = min(CHUNK_ROUNDS, -(-missing // len(SPREAD)))
-        values = {"skus": list(SPREAD), "count": len(SPREAD), "rounds": rounds}
+        rounds = min(CHUNK_EVENTS // len(skus), -(-missing // len(skus)))
+        values = {"skus": list(skus), "count": len(skus), "rounds": rounds}
         with conn.transaction():
             conn.execute("SELECT pg_advisory_xact_lock(%s)", [lock_key(schema, "log")])
             conn.execute(_EVENTS, values)
             conn.execute(_LEVELS, values)
-    conn.execute("VACUUM ANALYZE stored_events")
-    conn.execute("VACUUM ANALYZE stock_levels")
+    conn.execute("VACUUM ANALYZE stored_events, stock_levels, products, reservations, reservation_lines")
     return count(conn)
 
 
-def count(conn: psycopg.Connection[tuple[int]]) -> int:
-    row = conn.execute("SELECT coalesce(max(notification_id), 0) FROM stored_events").fetchone()
+def count(conn: psycopg.Connection[Any]) -> int:
+    """Events in the log: positions have no gaps."""
+    return number(conn, "SELECT coalesce(max(notification_id), 0) FROM stored_events")
+
+
+def followed(conn: psycopg.Connection[Any]) -> int:
+    """The position that every following read model has reached; 0 before they began."""
+    return number(conn, "SELECT coalesce(min(position), 0) FROM following")
+
+
+def grow_raw(conn: psycopg.Connection[Any], events: int, skus: int) -> None:
+    """Let raw SQL's table of events grow to at least `events`, spread over all its SKUs."""
+    while (missing := events - number(conn, "SELECT coalesce(max(position), 0) FROM bench_raw.events")) > 0:
+        values = {"rounds": min(CHUNK_EVENTS // skus, -(-missing // skus))}
+        with conn.transaction():
+            conn.execute(_RAW_EVENTS, values)
+            conn.execute(_RAW_STOCK, values)
+    conn.execute("VACUUM ANALYZE bench_raw.events, bench_raw.stock")
+
+
+def grow_library(conn: psycopg.Connection[Any], events: int, ids: Sequence[Any]) -> None:
+    """Let the library's aggregates `ids`, whose last event is an add, grow to at least `events` altogether."""
+    last = "SELECT coalesce(max(notification_id), 0) FROM bench_library.warehouse_events"
+    while (missing := events - number(conn, last)) > 0:
+        rounds = min(CHUNK_EVENTS // len(ids), -(-missing // len(ids)))
+        conn.execute(_LIBRARY_EVENTS, {"rounds": rounds, "ids": list(ids)})
+    conn.execute("VACUUM ANALYZE bench_library.warehouse_events")
+
+
+def number(conn: psycopg.Connection[Any], statement: str) -> int:
+    """The one number that a statement yields."""
+    row = conn.execute(statement).fetchone()
     assert row is not None, "an aggregate has a row"
-    return row[0]
+    return int(row[0])

@@ -48,7 +48,10 @@ class Warehouse(Application[uuid.UUID]):
 
     def register(self, skus: list[str]) -> None:
         for start in range(0, len(skus), SEED_BATCH):
-            self.save(*(Stock(sku) for sku in skus[start : start + SEED_BATCH]))
+            stocks = [Stock(sku) for sku in skus[start : start + SEED_BATCH]]
+            for stock in stocks:
+                stock.add(1)
+            self.save(*stocks)
 
     def add(self, sku: str, quantity: int) -> None:
         """Raises IntegrityError when another command on this SKU was faster."""
@@ -77,11 +80,21 @@ class Library:
         """Add over `skus` new SKUs for `seconds`, from `threads` threads altogether."""
         run = uuid.uuid4().hex[:8]
         names = [f"{run}-{number}" for number in range(skus)]
+        self.register(names)
+        return self.measure_on(names, threads, seconds)
+
+    def register(self, names: list[str]) -> list[uuid.UUID]:
+        """Make an aggregate for each SKU, with one add; returns their ids."""
         with warehouse(self.url, 1) as application:
             application.register(names)
+        return [Stock.create_id(name) for name in names]
+
+    def measure_on(self, names: list[str], threads: int, seconds: float) -> Measured:
+        """Add over these SKUs, which are registered, for `seconds`, from `threads` threads altogether."""
         start_at = time.monotonic() + START_SECONDS
-        shares = [range(threads)[number :: self.processes] for number in range(self.processes)]
-        with ProcessPoolExecutor(self.processes, multiprocessing.get_context("spawn")) as pool:
+        processes = min(self.processes, threads)
+        shares = [range(threads)[number::processes] for number in range(processes)]
+        with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
             waiting = [pool.submit(work, self.url, names, share, seconds, start_at) for share in shares]
             return total([each.result() for each in waiting])
 

@@ -29,7 +29,7 @@ class LoadError(Exception):
 def http_request(method: str, path: str, host: str, body: str = "") -> bytes:
     """One request, with a body of JSON if there is one, ready for the wire."""
     kind = "Content-Type: application/json\r\n" if body else ""
-    length = f"{kind}Content-Length: {len(body.encode())}\r\n" if method == "POST" else ""
+    length = f"{kind}Content-Length: {len(body.encode())}\r\n" if method != "GET" else ""
     return f"{method} {path} HTTP/1.1\r\nHost: {host}\r\n{length}\r\n{body}".encode()
 
 

@@ -27,8 +27,8 @@ SETTINGS = (
 )
 
 
-def facts(url: str, folder: Path) -> dict[str, str]:
-    """Name and value of each fact, in the order to show them; the disk is that of `folder`."""
+def facts(url: str) -> dict[str, str]:
+    """Name and value of each fact, in the order to show them."""
     with psycopg.connect(url, autocommit=True) as connection:
         shown = {name: connection.execute(f"SHOW {name}").fetchone() for name in ("server_version", *SETTINGS)}
     values = {name: str(row[0]) if row else "?" for name, row in shown.items()}
@@ -36,7 +36,6 @@ def facts(url: str, folder: Path) -> dict[str, str]:
         "Processor": f"{processor()}, {len(os.sched_getaffinity(0))} cores for everything, the load included",
         "Memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB",
         "Kernel": f"{platform.system()} {platform.release()}",
-        "fdatasync of 8 kB": f"{sync_ms(folder):.3f} ms (median)",
         "PostgreSQL": values.pop("server_version") + ", one server for all measurements, over its Unix socket",
         "PostgreSQL settings": ", ".join(f"{name}={value}" for name, value in values.items()),
         "Python": platform.python_version(),
@@ -54,7 +53,7 @@ def processor() -> str:
 
 
 def sync_ms(folder: Path) -> float:
-    """Milliseconds that rewriting a page and making it durable takes, which is what a commit waits for."""
+    """Milliseconds, the median, that rewriting a page and making it durable takes, which is what a commit waits for."""
     taken = []
     with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
         file.write(PAGE)

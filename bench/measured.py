@@ -48,3 +48,8 @@ def middle(rounds: list[Measured]) -> Measured:
         p99_ms=median(each.p99_ms for each in rounds),
         errors=sum(each.errors for each in rounds),
     )
+
+
+def number(rate: float) -> str:
+    """A rate with no more digits than it is worth."""
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.1f}"

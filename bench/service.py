@@ -1,4 +1,4 @@
-"""The service under test: started on a free port with data of its own, filled with stock, stopped at the end."""
+"""A service under test: started on a free port for one ledger, filled with stock, stopped at the end."""
 
 import http.client
 import json
@@ -12,56 +12,92 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
+from typing import Any
+
+from bench.load import http_request
 
 READY_SECONDS = 120.0
 STOP_SECONDS = 60.0
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.01
 HOST = "127.0.0.1"
 HOT = "bench-hot"
 SPREAD = tuple(f"bench-{number:04}" for number in range(1000))
 STOCK = 1_000_000_000  # of each SKU, so that no reservation of a run is refused
+BATCH = 500  # commands in one request
+HOLD_SECONDS = 2_592_000  # the longest that a reservation may last
 
 
 class ServiceError(Exception):
-    """The service did not start, or did not take the stock it was given."""
+    """The service did not start, or did not do as it was asked."""
 
 
 @dataclass(frozen=True)
 class Started:
-    """A service that is ready."""
+    """A service that is ready; `pid` is its parent process, `start_seconds` how long it took to become ready."""
 
     address: tuple[str, int]
+    pid: int
+    start_seconds: float
+
+    def request(self, method: str, path: str, body: str = "") -> bytes:
+        """A request for the wire."""
+        return http_request(method, path, f"{self.address[0]}:{self.address[1]}", body)
+
+    def ask(self, method: str, path: str, body: str | None = None) -> tuple[int, Any]:
+        """Status and body of one answer."""
+        with closing(http.client.HTTPConnection(*self.address, timeout=30)) as connection:
+            connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
+            response = connection.getresponse()
+            return response.status, json.loads(response.read())
+
+    def do(self, commands: list[dict[str, Any]]) -> None:
+        """Carry out any number of commands. Raises ServiceError if one is refused."""
+        for start in range(0, len(commands), BATCH):
+            status, answer = self.ask("POST", "/api/batch", json.dumps({"commands": commands[start : start + BATCH]}))
+            refused = answer if status != 200 else next((r for r in answer["results"] if r["status"] >= 400), None)
+            if refused:
+                raise ServiceError(f"a batch answered {status}: {json.dumps(refused)[:300]}")
 
     def fill(self) -> None:
         """Give every SKU of the measurements its stock. Raises ServiceError."""
-        body = json.dumps({"amount_in_stock": STOCK})
-        with closing(http.client.HTTPConnection(*self.address, timeout=30)) as connection:
-            for sku in (HOT, *SPREAD):
-                connection.request("PUT", f"/api/fungible/{quote(sku)}", body, {"Content-Type": "application/json"})
-                response = connection.getresponse()
-                answer = response.read()
-                if response.status != 200:
-                    raise ServiceError(f"PUT of {sku} answered {response.status}: {answer[:200]!r}")
+        self.do([{"command": "put", "sku": sku, "amount_in_stock": STOCK} for sku in (HOT, *SPREAD)])
+
+    def hold(self, count: int) -> None:
+        """Make `count` reservations of the hot SKU that outlast the run. Raises ServiceError."""
+        self.do([{"command": "reserve", "sku": HOT, "quantity": 1, "ttl_seconds": HOLD_SECONDS}] * count)
+
+
+def environ(settings: dict[str, Any], url: str) -> dict[str, str]:
+    """The environment for a `stockledger` command.
+
+    No setting of the caller's environment counts: least of all DATABASE_URL, which may name someone's real ledger.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("STOCKLEDGER_", "DATABASE_"))}
+    return kept | {f"STOCKLEDGER_{name}": str(value) for name, value in settings.items()} | {"DATABASE_URL": url}
+
+
+def program() -> Path:
+    """The installed `stockledger` that belongs to this Python."""
+    return Path(sys.executable).parent / "stockledger"
 
 
 @contextmanager
-def running_service(folder: Path, workers: int, threads: int) -> Iterator[Started]:
-    """Run `stockledger serve` with its data in `folder`/data and its log in `folder`/service.log.
+def running_service(folder: Path, url: str, schema: str, workers: int, threads: int) -> Iterator[Started]:
+    """Run `stockledger serve` on the ledger `schema` of the database `url`, with its log in `folder`.
 
-    No setting of the caller's environment counts: least of all DATABASE_URL, which may name someone's real ledger.
     Raises ServiceError, with the end of the log, when the service does not become ready.
     """
     address = (HOST, free_port())
-    settings = {"HOST": HOST, "PORT": address[1], "DATA_DIR": folder / "data", "WORKERS": workers, "THREADS": threads}
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(("STOCKLEDGER_", "DATABASE_"))}
-    environ |= {f"STOCKLEDGER_{name}": str(value) for name, value in settings.items()}
-    program = Path(sys.executable).parent / "stockledger"
-    log = folder / "service.log"
-    with log.open("wb") as out, subprocess.Popen([program, "serve"], env=environ, stdout=out, stderr=out) as process:
+    settings = {"HOST": HOST, "PORT": address[1], "SCHEMA": schema, "WORKERS": workers, "THREADS": threads}
+    log = folder / f"{schema}.log"
+    began = time.monotonic()
+    with (
+        log.open("wb") as out,
+        subprocess.Popen([program(), "serve"], env=environ(settings, url), stdout=out, stderr=out) as process,
+    ):
         try:
             wait_until_ready(process, address, log)
-            yield Started(address)
+            yield Started(address, process.pid, time.monotonic() - began)
         finally:
             stop(process)
 
