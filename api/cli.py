@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import psycopg
 
-from api.commands import expire, follow, history, import_files, migrate, serve, status
+from api.commands import expire, follow, history, import_files, migrate, report, serve, status
 from api.settings import SETTINGS, SettingError, Settings, read_settings
 from ledger.store.embedded import EmbeddedPostgresError
 from ledger.store.migrate import MigrationError
@@ -36,6 +36,13 @@ COMMANDS = (
     Command("expire", expire.run, "run the expiry process alone", ("IDEMPOTENCY_DAYS", *DATABASE)),
     Command("follow", follow.run, "keep the read models that reports are made from, alone", DATABASE),
     Command("migrate", migrate.run, "bring the schema of DATABASE_URL up to date, and end", ("DATABASE_URL", "SCHEMA")),
+    Command(
+        "report",
+        report.run,
+        "write a report as CSV, JSON or Parquet",
+        DATABASE,
+        report.add_arguments,
+    ),
     Command(
         "import",
         import_files.run,

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import falcon
 
 from api import requests
+from api.requests import Query
 from ledger.errors import InvalidError
 from ledger.store import past
 from ledger.store.lines import time_text
@@ -18,7 +19,7 @@ TIME_FORM = "a time as RFC 3339 writes it, such as 2026-11-22T10:00:00.123456Z"
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?)(Z|[ +-]\d\d:\d\d)", re.ASCII | re.IGNORECASE)
 
 
-def moment(req: falcon.Request, name: str) -> datetime | None:
+def moment(req: Query, name: str) -> datetime | None:
     """A time given as `?name=`; raises InvalidError unless it is RFC 3339 with a zone and at most microseconds."""
     text = req.get_param(name)
     if text is None:
@@ -39,7 +40,7 @@ def time_of(text: str) -> datetime | None:
         return None
 
 
-def asked(req: falcon.Request, reader: Reader) -> int | None:
+def asked(req: Query, reader: Reader) -> int | None:
     """The position that the caller asks about, None for now; raises InvalidError for one that is still to come."""
     when, given = moment(req, "as_of"), req.get_param("at_position")
     if when is not None and given is not None:

@@ -16,6 +16,9 @@ from projections.report_reader import OpenReport, Reflected
 from projections.reports import Column
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+# Told how many rows have gone out.
+OnRows = Callable[[int], object]
+
 _encoder = msgspec.json.Encoder(decimal_format="number")
 
 
@@ -35,11 +38,22 @@ def head(opened: OpenReport) -> dict[str, Any]:
 _ASKED = {"first": "from", "last": "to"}
 
 
+def ignore(_rows: int) -> None:
+    """Nobody watches."""
+
+
 def lag_text(reflected: Reflected) -> str:
     return f"events={reflected.lag_events}, seconds={reflected.lag_seconds}"
 
 
-def json(opened: OpenReport) -> Iterator[bytes]:
+def head_text(opened: OpenReport) -> str:
+    """The same as a line to be read."""
+    told = head(opened)
+    lag = told.pop("lag")
+    return f"{', '.join(f'{name} {value}' for name, value in told.items())}, {lag['events']} events behind"
+
+
+def json(opened: OpenReport, on_rows: OnRows = ignore) -> Iterator[bytes]:
     """One object: the head, and `items`, one for each row. Cut short it is no JSON."""
     names = [column.name for column in opened.report.columns]
     yield _encoder.encode(head(opened))[:-1] + b',"items":['
@@ -47,10 +61,11 @@ def json(opened: OpenReport) -> Iterator[bytes]:
     for rows in opened.rows():
         yield between + _encoder.encode([dict(zip(names, row, strict=True)) for row in rows])[1:-1]
         between = b","
+        on_rows(len(rows))
     yield b"]}"
 
 
-def comma_separated(opened: OpenReport) -> Iterator[bytes]:
+def comma_separated(opened: OpenReport, on_rows: OnRows = ignore) -> Iterator[bytes]:
     """RFC 4180 in UTF-8 with the columns' names first; what is not known is empty."""
     columns = opened.report.columns
     texts = [number for number, column in enumerate(columns) if column.kind == "text"]
@@ -65,6 +80,7 @@ def comma_separated(opened: OpenReport) -> Iterator[bytes]:
                 if cells[number] is not None and cells[number].startswith(_FORMULA):
                     cells[number] = f"'{cells[number]}"
             writer.writerow(cells)
+        on_rows(len(rows))
     yield _taken(page)
 
 
@@ -75,13 +91,13 @@ def _taken(page: io.StringIO) -> bytes:
     return text.encode()
 
 
-FORMS: Mapping[str, tuple[str, Callable[[OpenReport], Iterator[bytes]]]] = {
+FORMS: Mapping[str, tuple[str, Callable[[OpenReport, OnRows], Iterator[bytes]]]] = {
     "json": ("application/json", json),
     "csv": ("text/csv; charset=utf-8", comma_separated),
 }
 
 
-def write_parquet(opened: OpenReport, file: IO[bytes], on_rows: Callable[[int], None]) -> None:
+def write_parquet(opened: OpenReport, file: IO[bytes], on_rows: OnRows) -> None:
     """Write the report as Parquet, its head as metadata `stockledger`; raises ImportError without pyarrow."""
     import pyarrow as pa
     from pyarrow import parquet

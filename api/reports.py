@@ -6,13 +6,15 @@ from datetime import UTC, date, datetime, timedelta
 
 import falcon
 
-from api import requests
-from api.report_forms import FORMS, lag_text
+from api import past, requests
+from api.report_forms import FORMS, ignore, lag_text
+from api.requests import Query
 from api.service import Service
 from ledger.errors import InvalidError
 from ledger.identifiers import identifier
 from ledger.store.lines import time_text
 from projections import reports
+from projections.reader import Reader
 from projections.report_reader import OpenReport
 from projections.reports import Days, Report
 
@@ -20,40 +22,41 @@ DEFAULT_DAYS = 31
 MAX_DAYS = 3_660
 MAX_PREFIX_CHARACTERS = 100
 
-# Given a parameter's name, its text if the caller gave one.
-Asked = Callable[[str], str | None]
 
-
-def stock(asked: Asked) -> Report:
-    prefix = asked("sku_prefix") or ""
+def stock(query: Query, reader: Reader) -> Report:
+    """Raises HTTPNotFound for a time before the first event."""
+    prefix = query.get_param("sku_prefix") or ""
     if len(prefix) > MAX_PREFIX_CHARACTERS or "\0" in prefix:
         raise InvalidError({"sku_prefix": f"must have at most {MAX_PREFIX_CHARACTERS} characters and no NUL"})
-    return reports.stock(prefix)
+    position = past.asked(query, reader)
+    if position == 0:
+        raise falcon.HTTPNotFound(description="There was nothing yet: the first event was recorded later.")
+    return reports.stock(prefix, position)
 
 
-def movements(asked: Asked) -> Report:
-    return reports.movements(*_daily(asked, [("day", "sku"), ("day",), ("sku",)]))
+def movements(query: Query, _reader: Reader) -> Report:
+    return reports.movements(*_daily(query, [("day", "sku"), ("day",), ("sku",)]))
 
 
-def shortages(asked: Asked) -> Report:
-    return reports.shortages(*_daily(asked, [("day", "sku"), ("day",), ("sku",)]))
+def shortages(query: Query, _reader: Reader) -> Report:
+    return reports.shortages(*_daily(query, [("day", "sku"), ("day",), ("sku",)]))
 
 
-def valuation(asked: Asked) -> Report:
-    return reports.valuation(*_daily(asked, [("day",), ("day", "sku")]))
+def valuation(query: Query, _reader: Reader) -> Report:
+    return reports.valuation(*_daily(query, [("day",), ("day", "sku")]))
 
 
-def reservations(asked: Asked) -> Report:
+def reservations(query: Query, _reader: Reader) -> Report:
     bad: dict[str, str] = {}
-    days = _days(asked, bad)
+    days = _days(query, bad)
     if bad:
         raise InvalidError(bad)
     return reports.reservations(days)
 
 
 # Each report: how it is made of what was asked, and what can be asked.
-REPORTS: dict[str, tuple[Callable[[Asked], Report], tuple[str, ...]]] = {
-    "stock": (stock, ("sku_prefix",)),
+REPORTS: dict[str, tuple[Callable[[Query, Reader], Report], tuple[str, ...]]] = {
+    "stock": (stock, ("sku_prefix", *past.PARAMETERS)),
     "movements": (movements, ("from", "to", "by", "sku")),
     "reservations": (reservations, ("from", "to")),
     "shortages": (shortages, ("from", "to", "by", "sku")),
@@ -61,11 +64,11 @@ REPORTS: dict[str, tuple[Callable[[Asked], Report], tuple[str, ...]]] = {
 }
 
 
-def _daily(asked: Asked, groupings: Sequence[tuple[str, ...]]) -> tuple[Days, tuple[str, ...], str | None]:
+def _daily(query: Query, groupings: Sequence[tuple[str, ...]]) -> tuple[Days, tuple[str, ...], str | None]:
     """Days, grouping (the first of `groupings` by default) and SKU; raises InvalidError naming all that is bad."""
     bad: dict[str, str] = {}
-    days = _days(asked, bad)
-    by, sku = asked("by"), asked("sku")
+    days = _days(query, bad)
+    by, sku = query.get_param("by"), query.get_param("sku")
     grouping = groupings[0] if by is None else tuple(sorted(part.strip() for part in by.split(",")))
     if grouping not in groupings:
         bad["by"] = f"must be {' or '.join(','.join(names) for names in groupings)}"
@@ -79,11 +82,11 @@ def _daily(asked: Asked, groupings: Sequence[tuple[str, ...]]) -> tuple[Days, tu
     return days, grouping, sku
 
 
-def _days(asked: Asked, bad: dict[str, str]) -> Days:
+def _days(query: Query, bad: dict[str, str]) -> Days:
     """`from` and `to`, both included; by default the last 31 days until today, UTC."""
     today = datetime.now(UTC).date()
-    last = _day(asked, "to", bad) or today
-    first = _day(asked, "from", bad) or max(
+    last = _day(query, "to", bad) or today
+    first = _day(query, "from", bad) or max(
         date.min, last - timedelta(days=min(DEFAULT_DAYS - 1, last.toordinal() - 1))
     )
     if not bad and first > last:
@@ -93,8 +96,8 @@ def _days(asked: Asked, bad: dict[str, str]) -> Days:
     return Days(first, last)
 
 
-def _day(asked: Asked, name: str, bad: dict[str, str]) -> date | None:
-    text = asked(name)
+def _day(query: Query, name: str, bad: dict[str, str]) -> date | None:
+    text = query.get_param(name)
     if text is None:
         return None
     try:
@@ -130,14 +133,17 @@ class Reports:
         make, parameters = REPORTS[name]
         requests.known_parameters(req, "format", *parameters)
         media_type, form = FORMS[_form(req)]
-        opened = self._service.reader.reports.open(make(req.get_param))
+        report = make(req, self._service.reader)
+        opened = self._service.reader.reports.open(report)
         reflected = opened.reflected
         resp.content_type = media_type
         resp.set_header("Ledger-Position", str(reflected.position))
         resp.set_header("Ledger-Lag", lag_text(reflected))
         if reflected.at is not None:
             resp.set_header("Ledger-Time", time_text(reflected.at))
-        resp.stream = Body(opened, form(opened))
+        if report.position is not None:
+            past.keep(resp)
+        resp.stream = Body(opened, form(opened, ignore))
 
 
 def _form(req: falcon.Request) -> str:

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from http import HTTPMethod
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import falcon
 import msgspec
@@ -36,6 +36,12 @@ _VERSION = re.compile(_ETAG, re.ASCII)
 B = TypeVar("B", bound=Struct)
 
 _decoders: dict[type[Struct], msgspec.json.Decoder[Any]] = {}
+
+
+class Query(Protocol):
+    """What was asked by name: a request's query, or a command's flags."""
+
+    def get_param(self, name: str, /) -> str | None: ...
 
 
 def request_id(req: falcon.Request) -> str:
@@ -231,7 +237,7 @@ def _line(line: LineBody) -> Line:
     return Line(sku, line.quantity)
 
 
-def position(req: falcon.Request, name: str) -> int:
+def position(req: Query, name: str) -> int:
     """A log position given as `?name=`, 0 if absent; raises InvalidError."""
     text = req.get_param(name)
     if text is None:

@@ -54,6 +54,9 @@ _DECLARE = "DECLARE report NO SCROLL CURSOR FOR"
 _FETCH = f"FETCH {ROWS} FROM report".encode()
 
 
+_RECORDED = "SELECT recorded_at FROM stored_events WHERE notification_id = %(position)s"
+
+
 class Reflected(Struct, frozen=True):
     """What a report reflects: the log up to `position`, as it was at `at` (None before the first event).
 
@@ -145,6 +148,9 @@ class ReportReader:
 
 
 def _reflected(conn: BoundedConnection, report: Report) -> Reflected:
+    if report.position is not None:
+        recorded = conn.execute(_RECORDED.encode(), {"position": report.position}).fetchone()
+        return Reflected(report.position, None if recorded is None else recorded[0])
     row = conn.execute(_POSITION.encode(), {"name": report.following}).fetchone()
     assert row is not None, "the head is there"
     head, now, position, last, next_recorded = row

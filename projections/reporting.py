@@ -13,7 +13,7 @@ from psycopg import sql
 
 from ledger.store.connection import Connection
 from ledger.store.roles import reporting_role, reporting_schema
-from projections.reports import STOCK
+from projections import stock_report
 from projections.reservations import STATE
 from projections.rows import HEAD
 
@@ -45,7 +45,7 @@ VIEWS = (
             "unit_price_cents": "Price of one unit; null for non-fungible products, whose items have their own.",
             "value_cents": "What the units on hand are worth.",
         },
-        STOCK,
+        stock_report.NOW,
     ),
     View(
         "products",

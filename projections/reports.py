@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
+from projections import stock_report
 from projections.reservations import STATE
 
 Kind = Literal["text", "day", "integer", "cents", "ratio"]
@@ -22,13 +23,18 @@ class Column(Struct, frozen=True):
 
 
 class Report(Struct, frozen=True, kw_only=True):
-    """A query with what it asks for; `following` names the read model that it is made of if that is a following one."""
+    """A query with what it asks for.
+
+    `following` names the read model that it is made of if that is a following one, `position` the place in the log that
+    it is about if that is a past one.
+    """
 
     name: str
     columns: Sequence[Column]
     query: str
     parameters: Mapping[str, Any]
     following: str | None = None
+    position: int | None = None
 
 
 class Days(Struct, frozen=True):
@@ -45,8 +51,7 @@ _DAY, _SKU = Column("day", "day"), Column("sku", "text")
 _MOVED = ("added", "removed", "reserved", "released", "expired", "purchased", "returned", "events")
 _SHORT = ("requests", "requested", "short")
 
-# Also the view of that name (`reporting`). A hold that is over by the clock counts as over.
-STOCK_COLUMNS = (
+_STOCK = (
     _SKU,
     Column("name", "text"),
     Column("kind", "text"),
@@ -56,39 +61,6 @@ STOCK_COLUMNS = (
     Column("unit_price_cents", "integer"),
     Column("value_cents", "cents"),
 )
-STOCK = """
-SELECT
-    p.sku,
-    p.name,
-    p.kind,
-    level.on_hand AS amount_in_stock,
-    level.reserved AS reserved_quantity,
-    level.on_hand - level.reserved AS available_quantity,
-    CASE p.kind WHEN 'fungible' THEN p.unit_price_cents END AS unit_price_cents,
-    level.cents AS value_cents
-FROM products AS p
-LEFT JOIN stock_levels AS s ON s.sku = p.sku
-LEFT JOIN (
-    SELECT sku, sum(remaining)::bigint AS quantity FROM reservation_lines
-    WHERE sn = '' AND remaining > 0 AND expires_at <= now()
-    GROUP BY sku
-) AS lapsed ON lapsed.sku = p.sku
-LEFT JOIN (
-    SELECT
-        sku,
-        count(*) AS on_hand,
-        count(*) FILTER (WHERE reserved_until > now()) AS reserved,
-        sum(price_cents::numeric) AS cents
-    FROM items WHERE NOT sold
-    GROUP BY sku
-) AS i ON i.sku = p.sku
-CROSS JOIN LATERAL (
-    SELECT
-        coalesce(s.on_hand, i.on_hand, 0) AS on_hand,
-        coalesce(s.reserved - coalesce(lapsed.quantity, 0), i.reserved, 0) AS reserved,
-        coalesce(s.on_hand::numeric * p.unit_price_cents, i.cents, 0) AS cents
-) AS level
-"""
 
 _RESERVATIONS = f"""
 SELECT
@@ -162,10 +134,12 @@ ORDER BY days.day
 """
 
 
-def stock(sku_prefix: str = "") -> Report:
-    """What there is now: a row for each SKU."""
-    query = f"{STOCK} WHERE starts_with(p.sku, %(sku_prefix)s) ORDER BY p.sku"
-    return Report(name="stock", columns=STOCK_COLUMNS, query=query, parameters={"sku_prefix": sku_prefix})
+def stock(sku_prefix: str = "", position: int | None = None) -> Report:
+    """What there is of each SKU: now, or as the log stood at a position."""
+    source = stock_report.NOW if position is None else stock_report.AT
+    query = f"{source} WHERE starts_with(p.sku, %(sku_prefix)s) ORDER BY p.sku"
+    parameters = {"sku_prefix": sku_prefix, "position": position}
+    return Report(name="stock", columns=_STOCK, query=query, parameters=parameters, position=position)
 
 
 def movements(days: Days, by: Sequence[str], sku: str | None = None) -> Report:

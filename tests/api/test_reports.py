@@ -138,6 +138,59 @@ def test_the_largest_values_are_exact(client: testing.TestClient):
     assert f'"value_cents":{most * most}' in client.simulate_get("/api/reports/stock").text
 
 
+def test_the_stock_report_at_a_position_is_what_it_said_then(client: testing.TestClient):
+    """Every kind of event that the report depends on; after each, what it said is kept."""
+    seen: dict[str, tuple[Any, str]] = {}
+
+    def look() -> None:
+        answer = client.simulate_get("/api/reports/stock")
+        seen[answer.headers["Ledger-Position"]] = (answer.json["items"], answer.json["time"])
+
+    def call(method: str, path: str, **members: Any) -> Any:
+        answer = client.simulate_request(method, f"/api/{path}", json=members)
+        assert answer.status_code < 300, answer.text
+        look()
+        return answer.json
+
+    call("PUT", "fungible/A", unit_price_cents=3, name="a")
+    call("PUT", "fungible/A", amount_in_stock=10, name=None)
+    call("PUT", "fungible/A", unit_price_cents=5, color="red")
+    call("PUT", "non-fungible/B/1")
+    call("PUT", "non-fungible/B/2", price_cents=7)
+    call("PUT", "non-fungible/B/1", price_cents=9, notes="x")
+    call("POST", "fungible/A/remove/1")
+    both = [{"sku": "A", "quantity": 2}, {"sku": "B", "sn": "1"}]
+    cart = call("POST", "reservations", lines=both)["id"]
+    call("POST", f"reservations/{cart}/extend", ttl_seconds=60)
+    call("POST", f"reservations/{cart}/release", lines=[{"sku": "A", "quantity": 1}])
+    call("POST", f"reservations/{cart}/purchase")
+    call("POST", f"reservations/{cart}/return", lines=[{"sku": "A", "quantity": 1}, {"sku": "B", "sn": "1"}])
+    call("DELETE", f"reservations/{call('POST', 'reservations', lines=both)['id']}")
+    call("PUT", "non-fungible/B/2", sold=True, color="blue")
+    call("PUT", "fungible/A", name="A!", amount_in_stock=0)
+
+    assert len(seen) == 16
+    for position, (items, time) in seen.items():
+        then = client.simulate_get(f"/api/reports/stock?at_position={position}")
+        assert then.json["items"] == items, position
+        assert then.json["position"] == int(then.headers["Ledger-Position"]) == int(position)
+        assert "immutable" in then.headers["Cache-Control"]
+        assert client.simulate_get(f"/api/reports/stock?as_of={then.json['time']}").text == then.text
+        assert client.simulate_get(f"/api/reports/stock?as_of={time}").json["items"] == items
+
+
+def test_the_stock_report_knows_no_future_and_nothing_before_the_beginning(shop: testing.TestClient):
+    head = report(shop, "stock")["position"]
+
+    for path, bad in ((f"at_position={head + 1}", "at_position"), ("as_of=2999-01-01T00:00:00Z", "as_of")):
+        answer = shop.simulate_get(f"/api/reports/stock?{path}")
+        assert (answer.status_code, set(answer.json["errors"])) == (422, {bad})
+    for path in ("at_position=0", "as_of=2001-01-01T00:00:00Z"):
+        answer = shop.simulate_get(f"/api/reports/stock?{path}")
+        assert (answer.status_code, answer.json["type"]) == (404, "/problems/not-found")
+    assert shop.simulate_get(f"/api/reports/stock?at_position={head}&sku_prefix=PE").json["items"][0]["sku"] == "PENCIL"
+
+
 def test_reservations_are_counted_by_what_became_of_them(shop: testing.TestClient, conn: Connection):
     ids = [reserve(shop, {"sku": "PENCIL", "quantity": 1}).json["id"] for _ in range(3)]
     shop.simulate_delete(f"/api/reservations/{ids[0]}")
