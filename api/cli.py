@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import psycopg
 
-from api.commands import expire, follow, history, import_files, migrate, report, serve, status
+from api.commands import expire, export, follow, history, import_files, migrate, report, serve, status, verify
 from api.settings import SETTINGS, SettingError, Settings, read_settings
+from ledger.export.manifest import ExportError
 from ledger.store.embedded import EmbeddedPostgresError
 from ledger.store.migrate import MigrationError
 
@@ -54,6 +55,20 @@ COMMANDS = (
         "history", history.run, "show every fact of a product or an item, with a chart", DATABASE, history.add_arguments
     ),
     Command("status", status.run, "show positions, lags, reservations and sizes", DATABASE, status.add_arguments),
+    Command(
+        "export",
+        export.run,
+        "write the log, or a range of it, to files with a manifest",
+        DATABASE,
+        export.add_arguments,
+    ),
+    Command(
+        "verify",
+        verify.run,
+        "replay the whole log through the rules and compare every read model, or check an export",
+        DATABASE,
+        verify.add_arguments,
+    ),
 )
 
 
@@ -68,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SettingError as error:
         print(f"stockledger: {error}", file=sys.stderr)
         return 2
-    except (EmbeddedPostgresError, MigrationError) as error:
+    except (EmbeddedPostgresError, ExportError, MigrationError) as error:
         print(f"stockledger: {error}", file=sys.stderr)
     except psycopg.OperationalError as error:
         print(f"stockledger: the database cannot be used: {str(error).strip().splitlines()[0]}", file=sys.stderr)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from api.settings import Settings
 from ledger.store import roles
 from ledger.store.embedded import EmbeddedPostgres
-from ledger.store.migrate import migrate
+from ledger.store.migrate import migrate, require_current
 from projections import reporting
 
 
@@ -21,6 +21,21 @@ def database(settings: Settings, *, as_owner: bool = False) -> Iterator[tuple[st
         return
     with EmbeddedPostgres.start(settings.data_dir) as postgres:
         yield _migrated(postgres.url, settings.schema, as_owner), postgres
+
+
+@contextmanager
+def database_as_it_is(settings: Settings) -> Iterator[str]:
+    """How to reach it to read it: nothing is migrated, and the login that is given is the one that is used.
+
+    Raises EmbeddedPostgresError, MigrationError, psycopg.OperationalError.
+    """
+    if settings.database_url is not None:
+        require_current(settings.database_url, settings.schema)
+        yield settings.database_url
+        return
+    with EmbeddedPostgres.start(settings.data_dir) as postgres:
+        require_current(postgres.url, settings.schema)
+        yield postgres.url
 
 
 def _migrated(url: str, schema: str, as_owner: bool) -> str:

@@ -15,8 +15,9 @@ from ledger.store.connection import lock_key
 CHUNK_EVENTS = 1_000_000
 
 _EVENTS = """
-WITH head AS (
-    SELECT coalesce(max(notification_id), 0) AS position, max(recorded_at) AS recorded_at FROM stored_events
+WITH head AS MATERIALIZED (
+    SELECT coalesce(max(notification_id), 0) AS position, greatest(clock_timestamp(), max(recorded_at)) AS recorded_at
+    FROM stored_events
 ), levels AS (
     SELECT row_number() OVER (ORDER BY sku) AS number, * FROM stock_levels WHERE sku = ANY(%(skus)s)
 )
@@ -27,7 +28,7 @@ SELECT
         '{"actor":"anonymous","request_id":"' || md5(round || levels.sku) || '","quantity":1,"on_hand":'
         || levels.on_hand + round || ',"reserved":' || levels.reserved || '}', 'UTF8'
     ),
-    head.position + (round - 1) * %(count)s + levels.number, greatest(clock_timestamp(), head.recorded_at)
+    head.position + (round - 1) * %(count)s + levels.number, head.recorded_at
 FROM generate_series(1, %(rounds)s) AS round CROSS JOIN levels CROSS JOIN head
 ORDER BY round, levels.number
 """

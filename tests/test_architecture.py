@@ -27,6 +27,10 @@ MAX_FILE_LINES = 300
 PURE = {
     f"ledger.{name}"
     for name in (
+        "audit.findings",
+        "audit.holds",
+        "audit.replay",
+        "audit.tracks",
         "books",
         "carts",
         "commands",

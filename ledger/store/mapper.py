@@ -21,5 +21,13 @@ def to_event(name: str, state: bytes) -> Event:
         raise UnreadableEventError(name, "no event of this version of the service has that name")
     try:
         return decoder.decode(state)
-    except msgspec.DecodeError as error:
+    except (ValueError, RecursionError) as error:  # msgspec's own are ValueErrors, and so is what is no UTF-8
         raise UnreadableEventError(name, str(error)) from error
+
+
+def to_event_strictly(name: str, state: bytes) -> Event:
+    """The same, and the bytes must be just those that the event is stored as: no other member, order or spelling."""
+    event = to_event(name, state)
+    if _encoder.encode(event) != state:
+        raise UnreadableEventError(name, f"it is not stored as {_encoder.encode(event).decode()}")
+    return event

@@ -73,6 +73,12 @@ def migrate(url: str, schema: str, define: Callable[[Connection, str], None] | N
         return applied
 
 
+def require_current(url: str, schema: str) -> None:
+    """Raises MigrationError unless the schema is there and has every migration; changes nothing."""
+    with connect(url, schema, "stockledger migrate") as conn:
+        _require_current(conn, schema)
+
+
 def _require_current(conn: Connection, schema: str) -> None:
     try:
         pending = _pending(conn, schema)

@@ -1,0 +1,143 @@
+"""The replay of a log from its beginning: order, time, versions and names; then each stream's and reservation's rules.
+
+After something wrong it goes on from what the log says there, so that one fault is not told again with every entry
+that follows.
+"""
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Protocol
+
+from ledger.audit.findings import Finding, Findings
+from ledger.audit.holds import Holds, Moment, Witness
+from ledger.audit.tracks import ItemTrack, ProductTrack, StockTrack, pass_on
+from ledger.errors import InvalidError, UnreadableEventError
+from ledger.events import Event, ItemPurchased, StockAdded, StockRemoved
+from ledger.identifiers import identifier
+from ledger.streams import parse_stream, product_stream
+
+
+class Stored(Moment, Protocol):
+    """An entry as it is stored."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def state(self) -> bytes: ...
+
+
+Decode = Callable[[str, bytes], Event]
+Track = ProductTrack | StockTrack | ItemTrack
+
+
+class Replay:
+    """`position` and `recorded_at` are those of the last entry taken.
+
+    `decode` raises UnreadableEventError for bytes that are not just what an event is stored as.
+    """
+
+    def __init__(self, decode: Decode, findings: Findings, witness: Witness) -> None:
+        self._decode = decode
+        self._findings = findings
+        self._witness = witness
+        self._streams: dict[str, Track] = {}
+        # Of streams in which a version was wrong: what the last one should have been.
+        self._due: dict[str, int] = {}
+        self.holds = Holds(findings, witness)
+        self.position = 0
+        self.recorded_at = datetime.min.replace(tzinfo=UTC)
+
+    def take(self, entries: Iterable[Stored]) -> None:
+        """Replay the next entries."""
+        for entry in entries:
+            before, self.position = self.position, entry.position
+            if entry.position != before + 1:
+                self._check_position(entry, before)
+            if entry.recorded_at < self.recorded_at:
+                last = self.recorded_at.isoformat()
+                self._findings.at(entry, "time", f"recorded_at {last} or later", entry.recorded_at.isoformat())
+            self.recorded_at = entry.recorded_at
+            track = self._streams.get(entry.stream) or self._begin(entry)
+            if track is None:
+                continue
+            if entry.version != track.version + 1:
+                self._check_version(entry, track)
+            track.version, track.position = entry.version, entry.position
+            try:
+                event = self._decode(entry.name, entry.state)
+            except UnreadableEventError as error:
+                self._findings.at(entry, "unreadable", "an event as the ledger stores it", error)
+                track.known = False
+                continue
+            self._take(track, entry, event, before)
+
+    def end(self) -> None:
+        """Hand what is open to the witness: the log ends here."""
+        self.holds.end()
+
+    def products(self) -> Iterable[ProductTrack]:
+        return (track for track in self._streams.values() if isinstance(track, ProductTrack))
+
+    def stock(self) -> Iterable[StockTrack]:
+        return (track for track in self._streams.values() if isinstance(track, StockTrack))
+
+    def items(self) -> Iterable[ItemTrack]:
+        return (track for track in self._streams.values() if isinstance(track, ItemTrack))
+
+    def last_position(self, stream: str) -> int | None:
+        """Where the log last says something of a stream; None if it never does."""
+        track = self._streams.get(stream)
+        return track.position or None if track is not None else None
+
+    def _take(self, track: Track, entry: Stored, event: Event, before: int) -> None:
+        if isinstance(track, StockTrack):
+            ours = track.take(entry, event, self._findings)
+            if ours and type(event) is not StockAdded and type(event) is not StockRemoved:
+                pass_on(self.holds, entry, event, before)
+        elif isinstance(track, ProductTrack):
+            track.take(entry, event, self._findings)
+        elif track.take(entry, event, self._findings):
+            if isinstance(event, ItemPurchased) and event.reservation_id is None:
+                self._witness.purchased(entry, event, None)
+            else:
+                pass_on(self.holds, entry, event, before)
+
+    def _begin(self, entry: Stored) -> Track | None:
+        """The track of a stream that is met for the first time; None if no stream has that name."""
+        try:
+            family, sku, sn = parse_stream(entry.stream)
+            proper = identifier(sku, "sku") == sku and (family != "item" or identifier(sn, "sn") == sn)
+        except (ValueError, InvalidError):
+            proper = False
+        if not proper:
+            self._findings.at(entry, "stream-unknown", "a stream of this ledger", repr(entry.stream))
+            return None
+        track: Track
+        if family == "product":
+            track = ProductTrack()
+        else:
+            of = self._streams.get(product_stream(sku))
+            product = of if isinstance(of, ProductTrack) else ProductTrack()
+            if of is None:
+                self._streams[product_stream(sku)] = product
+            track = StockTrack(sku, product) if family == "stock" else ItemTrack(product)
+        self._streams[entry.stream] = track
+        return track
+
+    def _check_version(self, entry: Stored, track: Track) -> None:
+        """It does not follow the one before; if that was out of order, it may be the one that is due by count."""
+        due = self._due.get(entry.stream, track.version) + 1
+        self._due[entry.stream] = due
+        track.known = False
+        if entry.version != due:
+            self._findings.at(entry, "version", f"version {due}", f"version {entry.version}")
+
+    def _check_position(self, entry: Stored, before: int) -> None:
+        if entry.position <= before:
+            self._findings.at(entry, "position-repeated", f"position {before + 1}", f"position {entry.position}")
+            return
+        first, last = before + 1, entry.position - 1
+        missing = f"position {first}" if first == last else f"positions {first} to {last}"
+        self._findings.add(
+            Finding(kind="position-missing", position=first, expected=missing, found=f"position {entry.position} next")
+        )

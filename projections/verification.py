@@ -1,0 +1,114 @@
+"""Verifying a ledger or an export of one: the log replayed through the rules, the read models compared with it."""
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Protocol
+
+from msgspec import Struct
+
+from ledger.audit.findings import Findings
+from ledger.audit.replay import Replay
+from ledger.export.reading import Against, ExportedLog
+from ledger.store.connection import Connection
+from ledger.store.log import StoredEntry
+from ledger.store.mapper import to_event_strictly
+from ledger.store.scan import Scan
+from projections.comparing.comparison import Comparison, copy_tables
+from projections.comparing.expected import ExpectedRows
+from projections.comparing.spool import Spool
+from projections.comparing.tables import INLINE, Table
+
+
+class Progress(Protocol):
+    """Told how far a verification is."""
+
+    def begin(self, stage: str, total: int | None, unit: str) -> None: ...
+    def moved(self, by: int) -> None: ...
+
+
+class Verified(Struct, frozen=True):
+    """What was looked at: entries `first` to `last`, and so many rows of each table (none for an export)."""
+
+    first: int
+    last: int
+    entries: int
+    replayed: bool
+    last_recorded_at: datetime | None
+    rows: dict[str, int]
+
+
+def verify_ledger(
+    connect: Callable[[], Connection], findings: Findings, progress: Progress, against: ExportedLog | None = None
+) -> Verified:
+    """Take down the read models as of one moment, then replay the log up to that moment and compare.
+
+    Writers are not kept waiting, and nothing is written to the database.
+    Raises psycopg.Error, and OSError when there is no room for temporary files.
+    """
+    with Spool() as spool:
+        rows: dict[str, int] = {}
+        with connect() as conn:
+            for_tables = _Counted(progress, rows)
+            last = copy_tables(conn, spool, INLINE, for_tables.begin, for_tables.moved)
+        progress.begin("replaying", last, "event")
+        beside = Against(against, findings) if against is not None else None
+        with Scan(connect, 0, last) as chunks:
+            return _replay(chunks, last, spool, INLINE, findings, progress, beside, rows)
+
+
+def verify_export(exported: ExportedLog, findings: Findings, progress: Progress) -> Verified:
+    """Check the files of an export and replay it; needs no database.
+
+    An export that does not begin with position 1 is checked as files alone: what came before is not known.
+    """
+    manifest = exported.manifest
+    progress.begin("checking files", len(manifest.files), "file")
+    exported.check_files(findings)
+    if manifest.first != 1:
+        return Verified(manifest.first, manifest.last, manifest.count, False, manifest.last_recorded_at, {})
+    progress.begin("replaying", manifest.count, "event")
+    with Spool() as spool:
+        return _replay(exported.chunks(findings), manifest.last, spool, (), findings, progress, None, {})
+
+
+def _replay(
+    chunks: Iterable[list[StoredEntry]],
+    last: int,
+    spool: Spool,
+    tables: tuple[Table, ...],
+    findings: Findings,
+    progress: Progress,
+    beside: Against | None,
+    rows: dict[str, int],
+) -> Verified:
+    expected = ExpectedRows(spool)
+    replay = Replay(to_event_strictly, findings, expected)
+    entries = 0
+    for chunk in chunks:
+        if beside is not None:
+            beside.take(chunk)
+        replay.take(chunk)
+        entries += len(chunk)
+        progress.moved(len(chunk))
+    if beside is not None:
+        beside.end()
+    expected.end(replay)
+    progress.begin("comparing", None, "row")
+    Comparison(spool, tables, findings, replay.last_position).run()
+    return Verified(1, last, entries, True, replay.recorded_at if entries else None, rows)
+
+
+class _Counted:
+    """Counts the rows of each table on their way to the progress."""
+
+    def __init__(self, progress: Progress, rows: dict[str, int]) -> None:
+        self._progress, self._rows, self._table = progress, rows, ""
+
+    def begin(self, table: str) -> None:
+        self._table = table
+        self._rows[table] = 0
+        self._progress.begin(f"reading {table}", None, "row")
+
+    def moved(self, by: int) -> None:
+        self._rows[self._table] += by
+        self._progress.moved(by)
