@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import psycopg
 
-from api.commands import expire, export, follow, history, import_files, migrate, report, serve, status, verify
+from api.commands import expire, export, follow, history, import_files, migrate, rebuild, report, serve, status, verify
 from api.settings import SETTINGS, SettingError, Settings, read_settings
 from ledger.export.manifest import ExportError
 from ledger.store.embedded import EmbeddedPostgresError
@@ -43,6 +43,13 @@ COMMANDS = (
         "write a report as CSV, JSON or Parquet",
         DATABASE,
         report.add_arguments,
+    ),
+    Command(
+        "rebuild",
+        rebuild.run,
+        "make read models anew from the log, and compare, while the service runs",
+        DATABASE,
+        rebuild.add_arguments,
     ),
     Command(
         "import",

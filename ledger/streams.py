@@ -4,8 +4,13 @@ A stream name is text, so that an auditor reads the log in plain SQL: `product/<
 `stock/<location>/<sku>`, `item/<sku>/<sn>`. SKU, serial number and location hold no `/`.
 """
 
+from functools import lru_cache
+
 # The one location there is today. It is in every name from the start: adding it later means rewriting history.
 LOCATION = "main"
+
+# A name is taken apart several times for each event, and most events are of few streams.
+KNOWN_STREAMS = 20_000
 
 _STOCK_PREFIX = f"stock/{LOCATION}/"
 
@@ -22,6 +27,7 @@ def item_stream(sku: str, sn: str) -> str:
     return f"item/{sku}/{sn}"
 
 
+@lru_cache(maxsize=KNOWN_STREAMS)
 def parse_stream(stream: str) -> tuple[str, str, str]:
     """Split a stream name into family, SKU and serial number (empty but for items).
 

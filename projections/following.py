@@ -36,10 +36,15 @@ SELECT name, position, failed_position IS NOT NULL,
 FROM following WHERE name = ANY($1)
 """
 _POSITION = "SELECT position FROM following WHERE name = $1 FOR UPDATE"
-_ADVANCE = """
-UPDATE following
-SET position = $2, updated_at = clock_timestamp(), failed_position = NULL, error = NULL, failed_at = NULL
-WHERE name = $1
+# A rebuild writes it too, and may be the first.
+ADVANCE = """
+INSERT INTO following (name, position) VALUES ($1, $2)
+ON CONFLICT (name) DO UPDATE SET
+    position = excluded.position,
+    updated_at = clock_timestamp(),
+    failed_position = NULL,
+    error = NULL,
+    failed_at = NULL
 """
 _FAIL = """
 UPDATE following SET failed_position = position + 1, error = $2, failed_at = clock_timestamp() WHERE name = $1
@@ -166,7 +171,7 @@ class Follower:
                 entries = self._entries(conn, position, room)
                 if entries:
                     model.apply(conn, entries)
-                    ask_one(conn, _ADVANCE, model.name, entries[-1].position)
+                    ask_one(conn, ADVANCE, model.name, entries[-1].position)
         except _DATABASE_AWAY:
             raise
         except Exception as error:  # whatever an event may bring about

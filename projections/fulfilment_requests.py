@@ -9,21 +9,22 @@ from msgspec import Struct
 
 from ledger.books import Books
 from ledger.events import Entry, ItemPurchased, StockPurchased
-from ledger.store.connection import BoundedConnection
+from ledger.store.connection import BoundedConnection, Connection
 from ledger.store.roundtrip import RoundTrip, ask_one
 from ledger.streams import parse_stream
-from projections.rows import HEAD, as_json
+from projections.rows import HEAD, as_json, copy_in
 
 COLUMNS = "purchase_id, position, requested_at, reservation_id, owner, reference, lines"
 
-# A rebuild may meet the lines of one purchase in two chunks.
+# Rows that are being put together, by purchase.
+Requests = dict[UUID, dict[str, Any]]
+
 _SAVE = f"""
 INSERT INTO fulfilment_requests ({COLUMNS})
 SELECT {COLUMNS} FROM json_to_recordset($1) AS new (
     purchase_id uuid, position bigint, requested_at timestamptz, reservation_id uuid, owner text, reference text,
     lines jsonb
 )
-ON CONFLICT (purchase_id) DO UPDATE SET lines = fulfilment_requests.lines || excluded.lines
 """
 _PAGE = f"""
 SELECT head.position, f.*
@@ -49,22 +50,39 @@ class FulfilmentRequest(Struct, frozen=True, kw_only=True):
 
 def save(trip: RoundTrip, books: Books, entries: Iterable[Entry]) -> None:
     """Queue one row for each purchase among the entries."""
-    rows: dict[UUID, dict[str, Any]] = {}
+    requests: Requests = {}
+    collect(requests, books, entries)
+    if requests:
+        trip.ask(_SAVE, as_json(list(requests.values())))
+
+
+def collect(requests: Requests, books: Books, entries: Iterable[Entry]) -> set[UUID]:
+    """Add what is purchased in `entries` to the rows in `requests`; returns which of them were added to."""
+    touched = set()
     for entry in entries:
         event = entry.event
         if isinstance(event, StockPurchased | ItemPurchased):
-            row = rows.get(event.purchase_id) or rows.setdefault(event.purchase_id, _head(books, entry, event))
-            row["lines"].append(_line(entry, event))
-    if rows:
-        trip.ask(_SAVE, as_json(list(rows.values())))
+            request = requests.get(event.purchase_id)
+            if request is None:
+                request = requests[event.purchase_id] = _head(books, entry, event)
+            request["lines"].append(_line(entry, event))
+            touched.add(event.purchase_id)
+    return touched
+
+
+def bulk(conn: Connection, requests: Iterable[dict[str, Any]]) -> None:
+    """Add rows, of purchases that the table does not hold."""
+    copy_in(
+        conn, "fulfilment_requests", COLUMNS, (tuple({**r, "lines": as_json(r["lines"])}.values()) for r in requests)
+    )
 
 
 def page(conn: BoundedConnection, after: int, limit: int) -> tuple[int, list[FulfilmentRequest]]:
     """The log position, and the purchases after position `after`, in order."""
-    rows = ask_one(conn, _PAGE, after, limit)
+    found = ask_one(conn, _PAGE, after, limit)
     names = ("id", *COLUMNS.split(", ")[1:])
-    return rows[0][0], [
-        FulfilmentRequest(**dict(zip(names, row[1:], strict=True))) for row in rows if row[1] is not None
+    return found[0][0], [
+        FulfilmentRequest(**dict(zip(names, row[1:], strict=True))) for row in found if row[1] is not None
     ]
 
 

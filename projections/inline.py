@@ -14,8 +14,15 @@ from ledger.streams import parse_stream
 from projections import fulfilment_requests, items, products, reservations, stock_levels
 from projections.rows import Named
 
-# The tables, in the order in which a rebuild compares them.
-TABLES = ("products", "stock_levels", "items", "reservations", "reservation_lines", "fulfilment_requests")
+# The read models and their tables, in the order in which a rebuild compares them.
+MODELS = {
+    "products": ("products",),
+    "stock_levels": ("stock_levels",),
+    "items": ("items",),
+    "reservations": ("reservations", "reservation_lines"),
+    "fulfilment_requests": ("fulfilment_requests",),
+}
+TABLES = tuple(table for tables in MODELS.values() for table in tables)
 
 
 class InlineReadModels:

@@ -7,13 +7,15 @@ written down; the table itself is a function of the events alone.
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from msgspec.structs import astuple
+
 from ledger.books import Books
 from ledger.items import Item
 from ledger.products import Product
-from ledger.store.connection import BoundedConnection
+from ledger.store.connection import BoundedConnection, Connection
 from ledger.store.roundtrip import RoundTrip, ask_one
 from projections import products
-from projections.rows import HEAD, NAMED, SNAPSHOT, Named, as_json
+from projections.rows import HEAD, NAMED, SNAPSHOT, Named, as_json, copy_in
 
 COLUMNS = (
     "sku, sn, color, notes, price_cents, sold, version, updated_at,"
@@ -72,6 +74,11 @@ def ask_held(trip: RoundTrip, named: Named) -> Callable[[Books], None]:
 
 def save(trip: RoundTrip, items: Iterable[Item]) -> None:
     trip.ask(_SAVE, as_json(list(items)))
+
+
+def bulk(conn: Connection, items: Iterable[Item]) -> None:
+    """Add items that the table does not hold."""
+    copy_in(conn, "items", COLUMNS, map(astuple, items))
 
 
 _SHOWN = (

@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Iterable
 
+from msgspec.structs import astuple
+
 from ledger.books import Books
 from ledger.products import Product
+from ledger.store.connection import Connection
 from ledger.store.roundtrip import RoundTrip
-from projections.rows import as_json
+from projections.rows import as_json, copy_in
 
 COLUMNS = (
     "sku, kind, name, description, color, unit_price_cents, shipping_weight_grams, version, registered_at, updated_at"
@@ -44,3 +47,8 @@ def ask(trip: RoundTrip, skus: Iterable[str]) -> Callable[[Books], None]:
 
 def save(trip: RoundTrip, products: Iterable[Product]) -> None:
     trip.ask(_SAVE, as_json(list(products)))
+
+
+def bulk(conn: Connection, products: Iterable[Product]) -> None:
+    """Add products that the table does not hold."""
+    copy_in(conn, "products", COLUMNS, map(astuple, products))

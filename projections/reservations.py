@@ -5,12 +5,14 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from msgspec.structs import astuple
+
 from ledger.batch import Due
 from ledger.books import Books
 from ledger.reservations import HeldLine, Reservation, line_key
-from ledger.store.connection import BoundedConnection
+from ledger.store.connection import BoundedConnection, Connection
 from ledger.store.roundtrip import RoundTrip, ask_one
-from projections.rows import HEAD, NAMED, SNAPSHOT, Named, as_json
+from projections.rows import HEAD, NAMED, SNAPSHOT, Named, as_json, copy_in
 
 MAX_COUNTED = 10_000
 
@@ -181,6 +183,12 @@ def _select(conn: BoundedConnection, query: str, parameters: Sequence[Any]) -> t
 def save(trip: RoundTrip, reservations: Collection[Reservation]) -> None:
     trip.ask(_SAVE, as_json([_head(r) for r in reservations]))
     trip.ask(_SAVE_LINES, as_json([line for r in reservations for line in _lines(r)]))
+
+
+def bulk(conn: Connection, reservations: Collection[Reservation]) -> None:
+    """Add reservations that the tables do not hold."""
+    copy_in(conn, "reservations", COLUMNS, (astuple(r)[:-1] for r in reservations))
+    copy_in(conn, "reservation_lines", LINE_COLUMNS, (tuple(row.values()) for r in reservations for row in _lines(r)))
 
 
 def _head(r: Reservation) -> dict[str, Any]:

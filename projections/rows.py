@@ -1,10 +1,12 @@
 """What the statements of all read models share."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
+
+from ledger.store.connection import Connection
 
 # The log position that a query's rows reflect: in the same statement, so in the same snapshot.
 HEAD = "(SELECT coalesce(max(notification_id), 0) AS position FROM stored_events)"
@@ -28,6 +30,13 @@ class Named(NamedTuple):
     reservations: list[UUID]
     skus: list[str]
     sns: list[str]
+
+
+def copy_in(conn: Connection, table: str, columns: str, rows: Iterable[Sequence[Any]]) -> None:
+    """Add rows by COPY: several times as fast as an INSERT, and an error if one is there already."""
+    with conn.cursor() as cursor, cursor.copy(f"COPY {table} ({columns}) FROM STDIN".encode()) as copy:
+        for row in rows:
+            copy.write_row(row)
 
 
 _encoder = msgspec.json.Encoder()

@@ -7,13 +7,15 @@ in the moment before that is written down; the table itself is a function of the
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
+from msgspec.structs import astuple
+
 from ledger.books import Books
 from ledger.products import Product
 from ledger.stock import Stock
-from ledger.store.connection import BoundedConnection
+from ledger.store.connection import BoundedConnection, Connection
 from ledger.store.roundtrip import RoundTrip, ask_one
 from projections import products
-from projections.rows import HEAD, NAMED, Named, as_json
+from projections.rows import HEAD, NAMED, Named, as_json, copy_in
 
 COLUMNS = "sku, on_hand, reserved, version, updated_at"
 
@@ -60,6 +62,11 @@ def ask_held(trip: RoundTrip, named: Named) -> Callable[[Books], None]:
 
 def save(trip: RoundTrip, levels: Iterable[Stock]) -> None:
     trip.ask(_SAVE, as_json(list(levels)))
+
+
+def bulk(conn: Connection, levels: Iterable[Stock]) -> None:
+    """Add levels that the table does not hold."""
+    copy_in(conn, "stock_levels", COLUMNS, map(astuple, levels))
 
 
 _OVERDUE = """

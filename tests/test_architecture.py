@@ -45,7 +45,7 @@ PURE = {
         "streams",
     )
 }
-PURE_IMPORTS = {"collections", "datetime", "msgspec", "re", "typing", "uuid"}
+PURE_IMPORTS = {"collections", "datetime", "functools", "msgspec", "re", "typing", "uuid"}
 IMPURE_CALLS = {"now", "utcnow", "today", "uuid1", "uuid4", "open", "print", "sleep"}
 LIBRARYS_PRIVATE_NAMES = {
     name

@@ -124,10 +124,13 @@ def ask_one(conn: BoundedConnection, statement: str, *parameters: Parameter) -> 
 
 @contextmanager
 def transaction(conn: BoundedConnection, begin: str = "BEGIN") -> Iterator[None]:
-    """What is asked within is one transaction; an exception rolls it back.
+    """What is asked within is one transaction; an exception rolls it back. Within another, it is a part of that one.
 
     psycopg's own would make the server forget, at a rollback, the statements that it has prepared for us.
     """
+    if conn.info.transaction_status == pq.TransactionStatus.INTRANS:
+        yield
+        return
     ask_one(conn, begin)
     try:
         yield

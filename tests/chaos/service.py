@@ -77,7 +77,7 @@ class Service:
         return [pid for pid in self.children() if _threads(pid) >= THREADS]
 
     def expiry(self) -> list[int]:
-        """The expiry process, if it runs."""
+        """The expiry process and the follower, if they run."""
         return [pid for pid in self.children() if 0 < _threads(pid) < THREADS]
 
     def signal(self, number: signal.Signals, pids: Sequence[int] | None = None) -> None:
