@@ -145,18 +145,21 @@ def loads(site: Site, service: Started, connections: int) -> dict[str, measures.
 
 
 def use(service: Started, postmaster: int, threads: int) -> Usage:
-    """Processor time by now. A worker's main thread is its event loop; commands and answers are the others' work."""
+    """Processor time by now. A worker's main thread is its event loop."""
     workers, others = processes.split(service.pid, threads)
     backends, background = [], []
     for pid in processes.children(postmaster):
         title = processes.title(pid)
         (background if any(name in title for name in BACKGROUND) else backends).append(pid)
-    loops = total([processes.cpu(pid, pid) for pid in workers])
+    loops = [processes.cpu(pid, pid) for pid in workers]
+    threads_beside = [
+        processes.cpu(pid, thread) for pid in workers for thread in processes.threads(pid) if thread != pid
+    ]
     spent = resource.getrusage(resource.RUSAGE_CHILDREN)
     whole, idle = processes.machine()
     groups = {
-        "event loops of the workers": loops,
-        "other threads of the workers": total([processes.cpu(pid) for pid in workers]) - loops,
+        "event loops of the workers": total(loops),
+        "other threads of the workers": total(threads_beside),
         "expiry and follower": total([processes.cpu(pid) for pid in others]),
         "PostgreSQL backends": total([processes.cpu(pid) for pid in backends]),
         "PostgreSQL's own processes": total([processes.cpu(pid) for pid in (*background, postmaster)]),

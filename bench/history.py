@@ -57,10 +57,8 @@ _RAW_STOCK = "UPDATE bench_raw.stock SET on_hand = on_hand + %(rounds)s, version
 _LIBRARY_EVENTS = """
 INSERT INTO bench_library.warehouse_events (originator_id, originator_version, topic, state)
 SELECT originator_id, originator_version + round, topic, state
-FROM generate_series(1, %(rounds)s) AS round CROSS JOIN (
-    SELECT DISTINCT ON (originator_id) originator_id, originator_version, topic, state
-    FROM bench_library.warehouse_events WHERE originator_id = ANY(%(ids)s)
-    ORDER BY originator_id, originator_version DESC
+FROM generate_series(1, %(rounds)s) AS round CROSS JOIN unnest(%(ids)s) AS id CROSS JOIN LATERAL (
+    SELECT * FROM bench_library.warehouse_events WHERE originator_id = id ORDER BY originator_version DESC LIMIT 1
 ) AS last
 ORDER BY round, originator_id
 """

@@ -150,12 +150,12 @@ def rate_by_size(data: dict[str, Any]) -> Any:
 def latency_by_size(data: dict[str, Any]) -> Any:
     figure, panels = pyplot.subplots(1, 2, figsize=(WIDTH, HEIGHT), sharey=True)
     places = list(connections.PLACES)
-    for style, name, value in (("-", "p50", lambda got: got.p50_ms), (":", "p99", lambda got: got.p99_ms)):
-        for place, series, _, points in by_size(data, value):
-            label = f"{connections.SERIES[series]}, {name}"
-            axes = panels[places.index(place)]
-            axes.plot(*columns(points), marker="o", linestyle=style, color=COLORS[series], label=label)
-            across_sizes(axes, data, f"add, {connections.PLACES[place][0]}")
+    half, worst = by_size(data, lambda got: got.p50_ms), by_size(data, lambda got: got.p99_ms)
+    for (place, series, _, at_half), (*_, at_worst) in zip(half, worst, strict=True):
+        axes, title = panels[places.index(place)], connections.SERIES[series]
+        axes.plot(*columns(at_half), marker="o", color=COLORS[series], label=f"{title}, p50")
+        axes.plot(*columns(at_worst), marker="o", linestyle=":", color=COLORS[series], label="p99")
+        across_sizes(axes, data, f"add, {connections.PLACES[place][0]}")
     panels[0].set_ylabel("latency, ms")
     logarithmic(panels[0].yaxis)
     return below(figure, panels[0])
@@ -164,7 +164,7 @@ def latency_by_size(data: dict[str, Any]) -> Any:
 def across_sizes(axes: Any, data: dict[str, Any], title: str) -> None:
     axes.set_title(title)
     axes.set_xlabel("events in the log")
-    logarithmic(axes.xaxis, [sizes.rounded(stage["events"]) for stage in grown(data)])
+    logarithmic(axes.xaxis, [stage["events"] for stage in grown(data)])
 
 
 def size_ratio(data: dict[str, Any]) -> Any:

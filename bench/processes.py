@@ -39,6 +39,14 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in (PROC / f"{pid}/task/{pid}/children").read_text().split()]
 
 
+def threads(pid: int) -> list[int]:
+    """The threads of a process, of which the main one has its number; none when it has ended."""
+    try:
+        return [int(thread) for thread in os.listdir(PROC / f"{pid}/task")]
+    except OSError:
+        return []
+
+
 def parent(pid: int) -> int:
     return int(stat_fields((PROC / f"{pid}/stat").read_text())[1])
 
@@ -51,10 +59,10 @@ def title(pid: int) -> str:
         return ""
 
 
-def split(service: int, threads: int) -> tuple[list[int], list[int]]:
-    """The children of a service that serve requests, each with at least `threads` threads, and the others."""
+def split(service: int, least: int) -> tuple[list[int], list[int]]:
+    """The children of a service that serve requests, each with at least `least` threads, and the others."""
     found = children(service)
-    workers = [pid for pid in found if len(os.listdir(PROC / f"{pid}/task")) >= threads]
+    workers = [pid for pid in found if len(threads(pid)) >= least]
     return workers, [pid for pid in found if pid not in workers]
 
 

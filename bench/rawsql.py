@@ -96,6 +96,7 @@ SCRIPTS = {
 }
 
 RATE = re.compile(r"^tps = ([\d.]+) ", re.MULTILINE)
+NONE = re.compile(r"^number of transactions actually processed: 0$", re.MULTILINE)
 FAILED = re.compile(r"^number of failed transactions: (\d+)", re.MULTILINE)
 
 
@@ -152,6 +153,8 @@ def connection_environ(url: str) -> dict[str, str]:
 def parse(printed: str, folder: Path) -> Measured:
     """The rate that pgbench printed, and the latencies from its logs in `folder`. Raises RawSqlError."""
     rate, failed = RATE.search(printed), FAILED.search(printed)
+    if NONE.search(printed):  # it then prints no rate
+        return Measured(0.0, 0.0, 0.0, 0)
     if rate is None:
         raise RawSqlError(f"pgbench printed no rate: {printed.strip()[-500:]}")
     latencies = Histogram()

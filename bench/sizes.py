@@ -65,11 +65,6 @@ class Stage(NamedTuple):
         return f"{self.events:,} events" + (f", {self.holds:,} open holds" if self.holds else "")
 
 
-def rounded(events: int) -> int:
-    """To two digits, as a log grows in whole rounds."""
-    return int(float(f"{events:.2g}"))
-
-
 def measure(site: Site, chosen: argparse.Namespace) -> dict[str, Any]:
     """One entry a stage: the sizes asked for, and the largest once more with open reservations on the hot SKU."""
     stages = [Stage(events, 0) for events in sorted(chosen.sizes)]
@@ -95,14 +90,20 @@ def at_size(site: Site, chosen: argparse.Namespace, stage: Stage, library: Libra
     """Let all logs grow to this size, and measure."""
     began = time.monotonic()
     with site.connect(LONG) as conn:
-        events = history.grow(conn, LONG, stage.events)
+        grown_to = history.grow(conn, LONG, stage.events)
         history.grow_raw(conn, stage.events, SKUS)
         history.grow_library(conn, stage.events, ids)
         conn.execute("CHECKPOINT")
     grown = round(time.monotonic() - began, 1)
     say(f"{stage.title}: grown in {grown:.0f} s")
     followed = followed_rate(site, stage)
-    done = {"events": events, "holds": stage.holds, "grow_seconds": grown, "followed": followed}
+    done = {
+        "events": stage.events,
+        "grown_to": grown_to,
+        "holds": stage.holds,
+        "grow_seconds": grown,
+        "followed": followed,
+    }
     return done | in_turns(site, chosen, stage) | {"size": size(site)} | beside(site, chosen, library)
 
 

@@ -89,7 +89,7 @@ def long_rate(pair: dict[str, list[dict[str, Any]]]) -> float:
 
 
 def stage_title(stage: dict[str, Any]) -> str:
-    return sizes.Stage(sizes.rounded(stage["events"]), stage["holds"]).title
+    return sizes.Stage(stage["events"], stage["holds"]).title
 
 
 def size_facts(data: dict[str, Any]) -> str:
@@ -106,7 +106,7 @@ def size_facts(data: dict[str, Any]) -> str:
         return sum(each["table"] + each["indexes"] for each in stage["size"]["tables"])
 
     rows = [
-        ["events before · after measuring", *(f"{s['events']:,} · {s['size']['events']:,}" for s in stages)],
+        ["events before · after measuring", *(f"{s['grown_to']:,} · {s['size']['events']:,}" for s in stages)],
         ["start until ready, s", *(f"{s['start_seconds']['long']:.2f}" for s in stages)],
         ["the same, empty log", *(f"{s['start_seconds']['empty']:.2f}" for s in stages)],
         ["read models catching up, events /s", *(number(s["followed"]) if s["followed"] else "-" for s in stages)],

@@ -13,7 +13,6 @@ from bench.overload import normal_again, usual_rate
 from bench.paced import Calling, Pace, Second, Seen, call
 from bench.processes import Cpu
 from bench.service import free_port
-from bench.sizes import rounded
 
 
 class Shedding(BaseHTTPRequestHandler):
@@ -115,7 +114,3 @@ def test_no_two_files_to_import_are_alike() -> None:
     assert first != second
     assert len(first.splitlines()) == 2_501
     assert first.startswith("sku,quantity,movement,reference\nbench-0000,1,add,")
-
-
-def test_sizes_are_named_by_two_digits() -> None:
-    assert [rounded(events) for events in (10_250, 1_000_700, 9_999_999)] == [10_000, 1_000_000, 10_000_000]

@@ -38,7 +38,8 @@ RATES = {
 }
 PAIR = {"empty": rounds(1000, 2000), "long": rounds(900, 2200)}
 STAGE = {
-    "events": 10_250,
+    "events": 10_000,
+    "grown_to": 10_250,
     "holds": 0,
     "followed": None,
     "start_seconds": {"empty": 1.0, "long": 1.25},

@@ -49,6 +49,14 @@ def test_the_figures_of_pgbench_come_from_its_summary_and_its_logs(tmp_path: Pat
     assert (measured.p50_ms, measured.p99_ms) == (pytest.approx(2, rel=0.01), pytest.approx(3, rel=0.01))
 
 
+def test_pgbench_that_got_nothing_done_has_a_rate_of_zero(tmp_path: Path) -> None:
+    printed = "number of transactions actually processed: 0\nnumber of failed transactions: 0 (NaN%)\n"
+
+    assert rawsql.parse(printed, tmp_path) == Measured(0.0, 0.0, 0.0, 0)
+    with pytest.raises(rawsql.RawSqlError, match="printed no rate"):
+        rawsql.parse("number of transactions actually processed: 05", tmp_path)
+
+
 def test_libpq_programs_are_pointed_at_the_socket_of_the_url() -> None:
     assert rawsql.connection_environ("postgresql://me@/ledger?host=%2Ftmp%2Fa&port=5433") == {
         "PGHOST": "/tmp/a",
