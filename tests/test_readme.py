@@ -14,6 +14,7 @@ from tests.service import running_service
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 MAKEFILE = (Path(__file__).parent.parent / "Makefile").read_text()
+AUDITING = (Path(__file__).parent.parent / "docs" / "auditing.md").read_text()
 BLOCKS = re.findall(r"```console\n(.*?)```", README, re.DOTALL)
 
 
@@ -57,6 +58,13 @@ def typed_in(command: str, base: str) -> str:
         return error.read().decode()
 
 
+def asked_by_an_auditor(moment: str) -> list[str]:
+    """The calls of the auditor's page, of a time at which there was something."""
+    lines = re.findall(r"^\$ (curl [^>\n]*)", AUDITING, re.MULTILINE)
+    assert len(lines) >= 6
+    return [re.sub(r"as_of=[^']*", f"as_of={moment}", line) for line in lines]
+
+
 def test_curl_commands_answer_what_the_readme_shows(postgres_url: str, schema: str):
     typed = [pair for block in BLOCKS for pair in commands(block) if pair[0].startswith("curl")]
     reservation_id = ""
@@ -68,6 +76,10 @@ def test_curl_commands_answer_what_the_readme_shows(postgres_url: str, schema: s
                 assert piece in answer, f"{command} answered {answer}"
             body = json.loads(answer)
             reservation_id = body.get("id") or reservation_id
+        for command in asked_by_an_auditor(body["ended_at"]):
+            answer = typed_in(command, service.url)
+            assert "/problems/" not in answer, f"{command} answered {answer}"
+            assert '"PENCIL"' in answer or '"actor"' in answer, f"{command} answered {answer}"
     assert len(typed) >= 5
     assert body["state"] == "purchased"
 
