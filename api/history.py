@@ -101,10 +101,10 @@ def _names(req: falcon.Request) -> list[str] | None:
 
     Raises InvalidError.
     """
-    given = [name for text in req.get_param_as_list("event") or () for name in text.split(",")]
+    given = {name for text in req.get_param_as_list("event") or () for name in text.split(",")}
     if not given:
         return None
-    unknown = [name for name in given if not _known(name)]
+    unknown = sorted(name for name in given if not _known(name))
     if unknown:
         raise InvalidError({"event": f"is not the name of an event: {unknown[0]!r}"})
     return sorted({stored for name in given for stored in _known(name)})

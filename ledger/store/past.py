@@ -13,6 +13,7 @@ from psycopg.errors import LockNotAvailable
 
 from ledger.errors import BusyError
 from ledger.events import Entry
+from ledger.gathering import patience
 from ledger.store.connection import BoundedConnection, lock_key
 from ledger.store.log import StoredEntry, to_entry
 from ledger.store.roundtrip import RoundTrip, ask_one
@@ -125,7 +126,10 @@ def first_entry(conn: BoundedConnection, stream: str) -> Entry | None:
 
 
 def fold(conn: BoundedConnection, stream: str, position: int, evolve: Callable[[S | None, Entry], S]) -> S | None:
-    """What the stream's facts up to a position make; None before the first. For streams of few facts."""
+    """What the stream's facts up to a position make; None before the first. For streams of few facts.
+
+    Raises BusyError when there are so many that the caller does not wait for them.
+    """
     return _fold(lambda after, limit: _rows(ask_one(conn, _STREAM, stream, after, position, limit)), evolve)
 
 
@@ -188,4 +192,6 @@ def _chunks(more: _More) -> Iterator[StoredEntry]:
         yield from chunk
         if len(chunk) < CHUNK_ENTRIES:
             return
+        if not patience():
+            raise BusyError
         after = chunk[-1].position

@@ -9,9 +9,13 @@ from typing import Any
 import pytest
 from falcon.testing import Result, TestClient
 
+from ledger.errors import BusyError
 from ledger.events import EVENTS
+from ledger.gathering import work_until
+from ledger.store import past
 from ledger.store.connection import Connection, connect, lock_key
 from ledger.store.past import RESERVATION_TOPICS
+from projections import as_of
 
 A = "/api/fungible/A"
 ITEM = "/api/non-fungible/B/1"
@@ -255,3 +259,25 @@ def test_a_time_is_the_last_position_recorded_by_then(conn: Connection, events: 
         moment = begin + timedelta(seconds=tick / 2)
         expected = sum(begin + timedelta(seconds=n // 3) <= moment for n in range(events))
         assert conn.execute("SELECT position_at(%s)", [moment]).fetchone() == (expected,)
+
+
+def test_a_stream_of_more_facts_than_a_chunk_is_folded_whole(client: TestClient, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(past, "CHUNK_ENTRIES", 2)
+    for price in range(1, 8):
+        client.simulate_put(A, json={"unit_price_cents": price})
+
+    assert [
+        client.simulate_get(A, params={"at_position": position}).json["unit_price_cents"] for position in range(1, 8)
+    ] == list(range(1, 8))
+
+
+def test_a_fold_ends_with_its_caller_s_patience(conn: Connection, client: TestClient, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(past, "CHUNK_ENTRIES", 2)
+    for price in range(1, 8):
+        client.simulate_put(A, json={"unit_price_cents": price})
+    work_until(0)
+    try:
+        with pytest.raises(BusyError):
+            as_of.fungible(conn, "A", 7)
+    finally:
+        work_until(float("inf"))
