@@ -1,6 +1,6 @@
 """Verifying a ledger or an export of one: the log replayed through the rules, the read models compared with it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Protocol
 
@@ -15,8 +15,11 @@ from ledger.store.mapper import to_event_strictly
 from ledger.store.scan import Scan
 from projections.comparing.comparison import Comparison, copy_tables
 from projections.comparing.expected import ExpectedRows
+from projections.comparing.followed import FollowedRows
 from projections.comparing.spool import Spool
-from projections.comparing.tables import INLINE, Table
+from projections.comparing.tables import FOLLOWING, INLINE
+
+TABLES = INLINE + FOLLOWING
 
 
 class Progress(Protocol):
@@ -49,11 +52,12 @@ def verify_ledger(
         rows: dict[str, int] = {}
         with connect() as conn:
             for_tables = _Counted(progress, rows)
-            last = copy_tables(conn, spool, INLINE, for_tables.begin, for_tables.moved)
+            last, followed = copy_tables(conn, spool, TABLES, for_tables.begin, for_tables.moved)
         progress.begin("replaying", last, "event")
         beside = Against(against, findings) if against is not None else None
         with Scan(connect, 0, last) as chunks:
-            return _replay(chunks, last, spool, INLINE, findings, progress, beside, rows)
+            replayed = _Replayed(spool, findings, progress, followed)
+            return replayed.run(chunks, last, beside, rows)
 
 
 def verify_export(exported: ExportedLog, findings: Findings, progress: Progress) -> Verified:
@@ -68,34 +72,44 @@ def verify_export(exported: ExportedLog, findings: Findings, progress: Progress)
         return Verified(manifest.first, manifest.last, manifest.count, False, manifest.last_recorded_at, {})
     progress.begin("replaying", manifest.count, "event")
     with Spool() as spool:
-        return _replay(exported.chunks(findings), manifest.last, spool, (), findings, progress, None, {})
+        return _Replayed(spool, findings, progress).run(exported.chunks(findings), manifest.last)
 
 
-def _replay(
-    chunks: Iterable[list[StoredEntry]],
-    last: int,
-    spool: Spool,
-    tables: tuple[Table, ...],
-    findings: Findings,
-    progress: Progress,
-    beside: Against | None,
-    rows: dict[str, int],
-) -> Verified:
-    expected = ExpectedRows(spool)
-    replay = Replay(to_event_strictly, findings, expected)
-    entries = 0
-    for chunk in chunks:
+class _Replayed:
+    """A replay, and the comparison with what was taken down; `followed` is None where there are no tables."""
+
+    def __init__(
+        self, spool: Spool, findings: Findings, progress: Progress, followed: Mapping[str, int] | None = None
+    ) -> None:
+        self._spool, self._findings, self._progress = spool, findings, progress
+        self._expected = ExpectedRows(spool)
+        self._followed = None if followed is None else FollowedRows(self._expected.put, followed)
+        watch = None if self._followed is None else self._followed.take
+        self._replay = Replay(to_event_strictly, findings, self._expected, watch)
+
+    def run(
+        self,
+        chunks: Iterable[list[StoredEntry]],
+        last: int,
+        beside: Against | None = None,
+        rows: dict[str, int] | None = None,
+    ) -> Verified:
+        entries = 0
+        for chunk in chunks:
+            if beside is not None:
+                beside.take(chunk)
+            self._replay.take(chunk)
+            entries += len(chunk)
+            self._progress.moved(len(chunk))
         if beside is not None:
-            beside.take(chunk)
-        replay.take(chunk)
-        entries += len(chunk)
-        progress.moved(len(chunk))
-    if beside is not None:
-        beside.end()
-    expected.end(replay)
-    progress.begin("comparing", None, "row")
-    Comparison(spool, tables, findings, replay.last_position).run()
-    return Verified(1, last, entries, True, replay.recorded_at if entries else None, rows)
+            beside.end()
+        if self._followed is not None:
+            self._followed.end()
+        self._expected.end(self._replay)
+        self._progress.begin("comparing", None, "row")
+        tables = () if self._followed is None else TABLES
+        Comparison(self._spool, tables, self._findings, self._replay.last_position).run()
+        return Verified(1, last, entries, True, self._replay.recorded_at if entries else None, rows or {})
 
 
 class _Counted:

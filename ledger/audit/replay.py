@@ -27,19 +27,22 @@ class Stored(Moment, Protocol):
 
 
 Decode = Callable[[str, bytes], Event]
+Watch = Callable[[Moment, Event], None]
 Track = ProductTrack | StockTrack | ItemTrack
 
 
 class Replay:
     """`position` and `recorded_at` are those of the last entry taken.
 
-    `decode` raises UnreadableEventError for bytes that are not just what an event is stored as.
+    `decode` raises UnreadableEventError for bytes that are not just what an event is stored as. `watch`, if given, is
+    told of every event that is one of its stream.
     """
 
-    def __init__(self, decode: Decode, findings: Findings, witness: Witness) -> None:
+    def __init__(self, decode: Decode, findings: Findings, witness: Witness, watch: Watch | None = None) -> None:
         self._decode = decode
         self._findings = findings
         self._witness = witness
+        self._watch = watch
         self._streams: dict[str, Track] = {}
         # Of streams in which a version was wrong: what the last one should have been.
         self._due: dict[str, int] = {}
@@ -95,12 +98,14 @@ class Replay:
             if ours and type(event) is not StockAdded and type(event) is not StockRemoved:
                 pass_on(self.holds, entry, event, before)
         elif isinstance(track, ProductTrack):
-            track.take(entry, event, self._findings)
-        elif track.take(entry, event, self._findings):
+            ours = track.take(entry, event, self._findings)
+        elif ours := track.take(entry, event, self._findings):
             if isinstance(event, ItemPurchased) and event.reservation_id is None:
                 self._witness.purchased(entry, event, None)
             else:
                 pass_on(self.holds, entry, event, before)
+        if ours and self._watch is not None:
+            self._watch(entry, event)
 
     def _begin(self, entry: Stored) -> Track | None:
         """The track of a stream that is met for the first time; None if no stream has that name."""

@@ -60,24 +60,26 @@ class ProductTrack:
         self.known = True
         self.product: Product | None = None
 
-    def take(self, entry: Moment, event: Event, findings: Findings) -> None:
+    def take(self, entry: Moment, event: Event, findings: Findings) -> bool:
+        """Check a fact and carry it; returns whether it is a fact of a product at all."""
         if isinstance(event, ProductRegistered):
             if self.product is not None:
                 findings.at(entry, "registered-again", "ProductRegistered once", "a second one")
         elif not isinstance(event, ProductRevised):
             findings.at(entry, "wrong-stream", "a fact of a product", type(event).__name__)
             self.known = False
-            return
+            return False
         elif self.product is None:
             if self.known:
                 findings.at(entry, "not-registered", "ProductRegistered first", "ProductRevised")
                 self.known = False
-            return
+            return True
         else:
             _check_revision(entry, event, self.product if self.known else None, _PRODUCT_MEMBERS, findings)
         _check_amounts(entry, event, _PRODUCT_MEMBERS, findings)
         self.product = products.evolve(self.product, _as_entry(entry, event))
         self.known = True
+        return True
 
     def check(self, entry: Moment, kind: Kind, findings: Findings) -> None:
         """Stock or items of it are about to be recorded."""

@@ -16,6 +16,7 @@ from projections.rows import SNAPSHOT
 COPY_MINUTES = 60
 
 _COPY = sql.SQL("COPY (SELECT {columns} FROM {table}) TO STDOUT")
+_FOLLOWING = "SELECT name, position FROM following"
 _LOCK = sql.SQL("LOCK TABLE {tables} IN ACCESS SHARE MODE")
 
 Rows = dict[tuple[bytes, bytes], bytes]
@@ -27,8 +28,8 @@ def copy_tables(
     tables: Sequence[Table],
     begin: Callable[[str], None],
     moved: Callable[[int], None],
-) -> int:
-    """Take down all rows of the tables as of one moment; returns the log's position then.
+) -> tuple[int, dict[str, int]]:
+    """Take down all rows of the tables as of one moment; returns the log's position then, and where followers were.
 
     Keeps nobody waiting, and holds its snapshot for no longer than this takes. The tables are locked before it, so
     that none is exchanged for a rebuilt one meanwhile. `begin` is told each table, `moved` how many rows it gave.
@@ -38,11 +39,12 @@ def copy_tables(
     conn.execute(sql.SQL("SET LOCAL statement_timeout TO {}").format(sql.Literal(f"{COPY_MINUTES}min")))
     conn.execute(_LOCK.format(tables=sql.SQL(", ").join(sql.Identifier(table.name) for table in tables)))
     position = head(conn)
+    followed = {name: int(reached) for name, reached in conn.execute(_FOLLOWING)}
     for table in tables:
         begin(table.name)
         _copy(conn, spool, table, moved)
     conn.execute("COMMIT")
-    return position
+    return position, followed
 
 
 def _copy(conn: Connection, spool: Spool, table: Table, moved: Callable[[int], None]) -> None:

@@ -109,13 +109,14 @@ class ExpectedRows:
     def _save_purchase(self) -> None:
         if self._purchase is not None:
             purchase = {**self._purchase, "lines": json_text(self._purchase["lines"])}
-            self._put(FULFILMENT_REQUESTS, to_row(purchase[name] for name in FULFILMENT_REQUESTS.columns))
+            self.put(FULFILMENT_REQUESTS, to_row(purchase[name] for name in FULFILMENT_REQUESTS.columns))
             self._purchase = None
 
     def _add(self, table: Table, state: object) -> None:
-        self._put(table, to_row([getattr(state, name) for name in table.columns]))
+        self.put(table, to_row([getattr(state, name) for name in table.columns]))
 
-    def _put(self, table: Table, row: bytes) -> None:
+    def put(self, table: Table, row: bytes) -> None:
+        """A row that will not change any more."""
         self._spool.add("log", table.tag, table.spread_of(row), row)
 
 

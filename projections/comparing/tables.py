@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from msgspec import Struct
 
 from ledger.streams import item_stream, product_stream, stock_stream
-from projections import fulfilment_requests, items, products, reservations, stock_levels
+from projections import fulfilment_requests, items, movements_daily, products, reservations, stock_levels
 
 StreamOf = Callable[[Mapping[str, str]], str | None]
 
@@ -53,4 +53,19 @@ LINES = Table(b"l", "reservation_lines", _columns(reservations.LINE_COLUMNS), 2,
 FULFILMENT_REQUESTS = Table(b"f", "fulfilment_requests", _columns(fulfilment_requests.COLUMNS), 1, 1)
 
 INLINE = (PRODUCTS, STOCK_LEVELS, ITEMS, RESERVATIONS, LINES, FULFILMENT_REQUESTS)
-BY_TAG = {table.tag: table for table in INLINE}
+
+MOVEMENTS = Table(b"m", "movements_daily", ("day", "sku", *movements_daily.COUNTED), 2, 2)
+VALUATIONS = Table(
+    b"v", "valuations_daily", _columns("sku, day, on_hand, reserved, on_hand_cents, reserved_cents"), 2, 2
+)
+VALUED_PRODUCTS = Table(
+    b"P",
+    "valued_products",
+    _columns("sku, kind, unit_price_cents, on_hand, reserved, on_hand_cents, reserved_cents"),
+    1,
+    1,
+)
+VALUED_ITEMS = Table(b"I", "valued_items", _columns("sku, sn, price_cents, held, sold"), 2, 2)
+
+FOLLOWING = (MOVEMENTS, VALUATIONS, VALUED_PRODUCTS, VALUED_ITEMS)
+BY_TAG = {table.tag: table for table in INLINE + FOLLOWING}

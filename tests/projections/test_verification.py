@@ -12,6 +12,7 @@ from ledger.audit.findings import Finding, Findings
 from ledger.commands import (
     AddStock,
     Line,
+    ProductChanges,
     PurchaseReservation,
     PutFungible,
     PutItem,
@@ -24,6 +25,7 @@ from ledger.ledger import Ledger
 from ledger.store.connection import Connection, connect
 from ledger.store.scan import head
 from projections.comparing import tables
+from projections.following import MODELS, Follower
 from projections.inline import TABLES
 from projections.verification import Verified, verify_export, verify_ledger
 from tests.ledger.given import OTHER_ID, PURCHASE_ID
@@ -71,12 +73,27 @@ def tamper(conn: Connection) -> Callable[[str], None]:
     return run
 
 
-def test_every_inline_table_is_compared():
+def follow(url: str, schema: str) -> None:
+    """Let every following read model come up to the head."""
+    follower = Follower(url, schema)
+    while not follower.step():
+        pass
+    follower.close()
+
+
+FOLLOWING = tuple(name for model in MODELS for name in model.tables)
+
+
+def test_every_table_of_every_read_model_is_compared():
     assert tuple(table.name for table in tables.INLINE) == TABLES
+    assert tuple(table.name for table in tables.FOLLOWING) == FOLLOWING
 
 
-def test_nothing_is_found_in_what_the_service_wrote(ledger: Ledger, opened: Callable[[], Connection]):
+def test_nothing_is_found_in_what_the_service_wrote(
+    ledger: Ledger, opened: Callable[[], Connection], service_url: str, schema: str
+):
     given(ledger, *VARIED_HISTORY)
+    follow(service_url, schema)
     findings = Findings()
 
     verified = verify_ledger(opened, findings, Silent())
@@ -84,7 +101,7 @@ def test_nothing_is_found_in_what_the_service_wrote(ledger: Ledger, opened: Call
     assert findings.kept == []
     with opened() as conn:
         assert verified.entries == verified.last == head(conn)
-    assert all(verified.rows[table] for table in TABLES)  # each has had something to compare
+    assert all(verified.rows[table] for table in TABLES + FOLLOWING)  # each has had something to compare
 
 
 def test_nothing_is_found_in_an_empty_ledger(opened: Callable[[], Connection]):
@@ -270,6 +287,56 @@ def test_a_ledger_that_is_written_to_meanwhile_is_as_it_should_be(ledger: Ledger
             writer.join()
 
     assert verified[0].last < verified[-1].last
+
+
+# Read models that follow
+
+
+def test_following_read_models_are_compared_as_far_as_they_are(
+    ledger: Ledger, opened: Callable[[], Connection], service_url: str, schema: str
+):
+    findings, rows = Findings(), []
+    given(ledger, *VARIED_HISTORY[:9])
+    follow(service_url, schema)
+    given(ledger, *VARIED_HISTORY[9:])
+    for _ in range(2):
+        verified = verify_ledger(opened, findings, Silent())
+        rows.append({name: verified.rows[name] for name in FOLLOWING})
+        assert findings.kept == []
+        follow(service_url, schema)
+
+    assert all(rows[0].values())
+
+
+def test_following_read_models_are_compared_day_by_day(
+    ledger: Ledger, verify: Verify, tamper: Callable[[str], None], service_url: str, schema: str, conn: Connection
+):
+    given(ledger, *VARIED_HISTORY, PutFungible(sku="A", changes=ProductChanges(unit_price_cents=7), **R))
+    tamper("UPDATE stored_events SET recorded_at = recorded_at - interval '3 days' WHERE notification_id < 9")
+    tamper(
+        "UPDATE stored_events SET recorded_at = recorded_at - interval '1 day' WHERE notification_id BETWEEN 9 AND 20"
+    )
+    follow(service_url, schema)
+
+    assert [finding for finding in verify() if finding.table in FOLLOWING] == []
+    days = conn.execute("SELECT count(DISTINCT day) FROM movements_daily").fetchone()
+    assert days == (3,)
+
+
+@pytest.mark.parametrize("table", FOLLOWING)
+def test_an_edited_row_of_a_following_read_model_is_named(
+    ledger: Ledger, verify: Verify, conn: Connection, service_url: str, schema: str, table: str
+):
+    given(ledger, *VARIED_HISTORY)
+    follow(service_url, schema)
+    column = {"movements_daily": "expired", "valued_items": "price_cents"}.get(table, "on_hand")
+    statement = "UPDATE {0} SET {1} = {1} + 1 WHERE ctid = (SELECT ctid FROM {0} LIMIT 1)"
+    conn.execute(sql.SQL(statement).format(sql.Identifier(table), sql.Identifier(column)))
+
+    (finding,) = verify()
+
+    assert (finding.kind, finding.table, finding.column) == ("row-differs", table, column)
+    assert int(finding.found) == int(finding.expected) + 1
 
 
 # With an export
