@@ -175,7 +175,7 @@ class Holds:
         line.purchased += quantity
         self._reduce(entry, hold, quantity, "purchased")
 
-    def give_back(self, entry: Moment, event: Returned, quantity: int) -> None:
+    def give_back(self, entry: Moment, event: Returned, quantity: int, _before: int) -> None:
         assert event.reservation_id is not None, "the caller has looked"
         hold = self.open.get(event.reservation_id.int)
         if hold is None:

@@ -27,7 +27,7 @@ class Stored(Moment, Protocol):
 
 
 Decode = Callable[[str, bytes], Event]
-Watch = Callable[[Moment, Event], None]
+Watch = Callable[[Moment, Event, str, str], None]
 Track = ProductTrack | StockTrack | ItemTrack
 
 
@@ -35,7 +35,7 @@ class Replay:
     """`position` and `recorded_at` are those of the last entry taken.
 
     `decode` raises UnreadableEventError for bytes that are not just what an event is stored as. `watch`, if given, is
-    told of every event that is one of its stream.
+    told of every event that is one of its stream, with SKU and serial number.
     """
 
     def __init__(self, decode: Decode, findings: Findings, witness: Witness, watch: Watch | None = None) -> None:
@@ -53,19 +53,20 @@ class Replay:
     def take(self, entries: Iterable[Stored]) -> None:
         """Replay the next entries."""
         for entry in entries:
-            before, self.position = self.position, entry.position
-            if entry.position != before + 1:
+            position, recorded_at, stream, version = entry.position, entry.recorded_at, entry.stream, entry.version
+            before, self.position = self.position, position
+            if position != before + 1:
                 self._check_position(entry, before)
-            if entry.recorded_at < self.recorded_at:
+            if recorded_at < self.recorded_at:
                 last = self.recorded_at.isoformat()
-                self._findings.at(entry, "time", f"recorded_at {last} or later", entry.recorded_at.isoformat())
-            self.recorded_at = entry.recorded_at
-            track = self._streams.get(entry.stream) or self._begin(entry)
+                self._findings.at(entry, "time", f"recorded_at {last} or later", recorded_at.isoformat())
+            self.recorded_at = recorded_at
+            track = self._streams.get(stream) or self._begin(entry)
             if track is None:
                 continue
-            if entry.version != track.version + 1:
+            if version != track.version + 1:
                 self._check_version(entry, track)
-            track.version, track.position = entry.version, entry.position
+            track.version, track.position = version, position
             try:
                 event = self._decode(entry.name, entry.state)
             except UnreadableEventError as error:
@@ -105,7 +106,7 @@ class Replay:
             else:
                 pass_on(self.holds, entry, event, before)
         if ours and self._watch is not None:
-            self._watch(entry, event)
+            self._watch(entry, event, track.sku, track.sn)
 
     def _begin(self, entry: Stored) -> Track | None:
         """The track of a stream that is met for the first time; None if no stream has that name."""
@@ -119,13 +120,13 @@ class Replay:
             return None
         track: Track
         if family == "product":
-            track = ProductTrack()
+            track = ProductTrack(sku)
         else:
             of = self._streams.get(product_stream(sku))
-            product = of if isinstance(of, ProductTrack) else ProductTrack()
+            product = of if isinstance(of, ProductTrack) else ProductTrack(sku)
             if of is None:
                 self._streams[product_stream(sku)] = product
-            track = StockTrack(sku, product) if family == "stock" else ItemTrack(product)
+            track = StockTrack(sku, product) if family == "stock" else ItemTrack(sku, sn, product)
         self._streams[entry.stream] = track
         return track
 

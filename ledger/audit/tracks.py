@@ -4,7 +4,9 @@ Each has the `version` and `position` of its last fact. `known` is false when so
 read: the next fact is then taken as it is.
 """
 
+from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
 from msgspec import UNSET
 
@@ -53,9 +55,11 @@ _AMOUNTS = {"unit_price_cents", "shipping_weight_grams", "price_cents"}
 
 
 class ProductTrack:
-    __slots__ = ("known", "position", "product", "version")
+    __slots__ = ("known", "position", "product", "sku", "version")
+    sn = ""
 
-    def __init__(self) -> None:
+    def __init__(self, sku: str) -> None:
+        self.sku = sku
         self.version = self.position = 0
         self.known = True
         self.product: Product | None = None
@@ -98,6 +102,7 @@ class StockTrack:
     """
 
     __slots__ = ("doubt", "known", "on_hand", "position", "product", "reserved", "sku", "updated_at", "version")
+    sn = ""
 
     def __init__(self, sku: str, product: ProductTrack) -> None:
         self.sku = sku
@@ -149,9 +154,10 @@ class StockTrack:
 
 
 class ItemTrack:
-    __slots__ = ("item", "known", "position", "product", "version")
+    __slots__ = ("item", "known", "position", "product", "sku", "sn", "version")
 
-    def __init__(self, product: ProductTrack) -> None:
+    def __init__(self, sku: str, sn: str, product: ProductTrack) -> None:
+        self.sku, self.sn = sku, sn
         self.product = product
         self.version = self.position = 0
         self.known = True
@@ -185,18 +191,23 @@ _OF_ITEMS = (ItemRevised, ItemReserved, ItemReservationExtended, ItemReleased, I
 
 def pass_on(holds: Holds, entry: Moment, event: Event, before: int) -> None:
     """Tell the reservation that a fact is about, if any; `before` is the position of the entry before."""
-    quantity = event.quantity if isinstance(event, StockEvent) else 1
-    match event:
-        case StockReserved() | ItemReserved():
-            holds.reserve(entry, event, quantity, before)
-        case StockReleased() | ItemReleased():
-            holds.release(entry, event, quantity, before)
-        case StockReservationExtended() | ItemReservationExtended():
-            holds.extend(entry, event, quantity, before)
-        case StockPurchased() | ItemPurchased():
-            holds.purchase(entry, event, quantity, before)
-        case StockReturned() | ItemReturned() if event.reservation_id is not None:
-            holds.give_back(entry, event, quantity)
+    if type(event) in _HANDLERS and getattr(event, "reservation_id", None) is not None:
+        quantity = event.quantity if isinstance(event, StockEvent) else 1
+        _HANDLERS[type(event)](holds, entry, event, quantity, before)
+
+
+_HANDLERS: dict[type[Event], Callable[[Holds, Moment, Any, int, int], None]] = {
+    StockReserved: Holds.reserve,
+    StockReleased: Holds.release,
+    StockPurchased: Holds.purchase,
+    StockReturned: Holds.give_back,
+    StockReservationExtended: Holds.extend,
+    ItemReserved: Holds.reserve,
+    ItemReleased: Holds.release,
+    ItemPurchased: Holds.purchase,
+    ItemReturned: Holds.give_back,
+    ItemReservationExtended: Holds.extend,
+}
 
 
 def _check_item(entry: Moment, event: Event, item: Item, findings: Findings) -> None:

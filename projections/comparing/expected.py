@@ -1,6 +1,6 @@
 """The rows that the log makes of each inline read model, as a replay comes to know them for good."""
 
-from typing import Any
+from datetime import datetime
 from uuid import UUID
 
 from msgspec import Struct
@@ -9,7 +9,7 @@ from ledger.audit.holds import Hold, Moment
 from ledger.audit.replay import Replay
 from ledger.events import ItemPurchased, StockPurchased
 from ledger.streams import parse_stream
-from projections.comparing.rows import json_text, to_row
+from projections.comparing.rows import json_string, text, time_text, to_row
 from projections.comparing.spool import Spool
 from projections.comparing.tables import (
     FULFILMENT_REQUESTS,
@@ -40,51 +40,61 @@ class Return(Struct, frozen=True):
         return sku, sn
 
 
+class _Purchase(Struct):
+    """A row of fulfilment_requests to be; `lines` are texts of JSON."""
+
+    purchase_id: UUID
+    position: int
+    requested_at: datetime
+    reservation_id: UUID | None
+    owner: str | None
+    reference: str | None
+    lines: list[str] = []
+
+
 class ExpectedRows:
     """Implements `ledger.audit.holds.Witness`; `end` hands over the rest."""
 
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
-        self._purchase: dict[str, Any] | None = None
+        self._purchase: _Purchase | None = None
 
     def is_over(self, hold: Hold) -> None:
-        text = str(hold.reservation_id)
-        key = text.encode()
-        members = (
-            text,
-            hold.position,
-            hold.state,
-            hold.owner,
-            hold.reference,
-            hold.created_at,
-            hold.expires_at,
-            hold.ended_at,
-            hold.fingerprint,
-            hold.remaining,
+        """Written out column by column, which takes a third of the time."""
+        name, position, expires_at = str(hold.reservation_id), hold.position, time_text(hold.expires_at)
+        key = name.encode()
+        row = (
+            f"{name}\t{position}\t{hold.state}\t{text(hold.owner)}\t{text(hold.reference)}"
+            f"\t{time_text(hold.created_at)}\t{expires_at}\t{time_text(hold.ended_at)}"
+            f"\t{text(hold.fingerprint)}\t{hold.remaining}"
         )
-        self._spool.add("log", RESERVATIONS.tag, key, to_row(members))
+        self._spool.add("log", RESERVATIONS.tag, key, row.encode())
         for number, (stream, line) in enumerate(hold.lines.items()):
             _, sku, sn = parse_stream(stream)
-            units = (line.quantity, line.released, line.purchased, line.returned, line.remaining)
-            row = to_row((text, number, hold.position, sku, sn, *units, hold.expires_at))
-            self._spool.add("log", LINES.tag, key, row)
+            row = (
+                f"{name}\t{number}\t{position}\t{text(sku)}\t{text(sn)}\t{line.quantity}\t{line.released}"
+                f"\t{line.purchased}\t{line.returned}\t{line.remaining}\t{expires_at}"
+            )
+            self._spool.add("log", LINES.tag, key, row.encode())
 
     def purchased(self, entry: Moment, event: StockPurchased | ItemPurchased, hold: Hold | None) -> None:
         """The lines of one purchase follow each other."""
-        if self._purchase is None or self._purchase["purchase_id"] != event.purchase_id:
+        if self._purchase is None or self._purchase.purchase_id != event.purchase_id:
             self._save_purchase()
-            self._purchase = {
-                "purchase_id": event.purchase_id,
-                "position": entry.position,
-                "requested_at": entry.recorded_at,
-                "reservation_id": event.reservation_id,
-                "owner": hold.owner if hold else None,
-                "reference": event.reference or (hold.reference if hold else None),
-                "lines": [],
-            }
+            self._purchase = _Purchase(
+                event.purchase_id,
+                entry.position,
+                entry.recorded_at,
+                event.reservation_id,
+                hold.owner if hold else None,
+                event.reference or (hold.reference if hold else None),
+            )
         _, sku, sn = parse_stream(entry.stream)
-        line = {"sku": sku, "quantity": event.quantity} if isinstance(event, StockPurchased) else {"sku": sku, "sn": sn}
-        self._purchase["lines"].append(line)
+        if isinstance(event, StockPurchased):
+            line = f'{{"sku": {json_string(sku)}, "quantity": {event.quantity}}}'
+        else:
+            line = f'{{"sn": {json_string(sn)}, "sku": {json_string(sku)}}}'  # jsonb has shorter names first
+        self._purchase.lines.append(line)
 
     def returned(self, entry: Moment, reservation_id: UUID, quantity: int) -> None:
         key = str(reservation_id).encode()
@@ -107,9 +117,15 @@ class ExpectedRows:
         self._spool.flush()
 
     def _save_purchase(self) -> None:
-        if self._purchase is not None:
-            purchase = {**self._purchase, "lines": json_text(self._purchase["lines"])}
-            self.put(FULFILMENT_REQUESTS, to_row(purchase[name] for name in FULFILMENT_REQUESTS.columns))
+        purchase = self._purchase
+        if purchase is not None:
+            reservation_id = "\\N" if purchase.reservation_id is None else str(purchase.reservation_id)
+            lines = f"[{', '.join(purchase.lines)}]"
+            row = (
+                f"{purchase.purchase_id}\t{purchase.position}\t{time_text(purchase.requested_at)}\t{reservation_id}"
+                f"\t{text(purchase.owner)}\t{text(purchase.reference)}\t{text(lines)}"
+            )
+            self.put(FULFILMENT_REQUESTS, row.encode())
             self._purchase = None
 
     def _add(self, table: Table, state: object) -> None:

@@ -17,30 +17,39 @@ from ledger.events import (
     ItemRevised,
     ProductRegistered,
     ProductRevised,
+    StockAdded,
     StockEvent,
+    StockPurchased,
     StockReleased,
+    StockRemoved,
     StockReservationExtended,
+    StockReserved,
+    StockReturned,
 )
-from ledger.streams import parse_stream
 from projections.comparing.rows import to_row
 from projections.comparing.tables import MOVEMENTS, VALUATIONS, VALUED_ITEMS, VALUED_PRODUCTS, Table
 from projections.movements_daily import MOST
 
 Put = Callable[[Table, bytes], None]
 
-_MOVES = {
-    "StockAdded": "added",
-    "StockRemoved": "removed",
-    "StockReserved": "reserved",
-    "StockPurchased": "purchased",
-    "StockReturned": "returned",
-    "ItemAdded": "added",
-    "ItemReserved": "reserved",
-    "ItemPurchased": "purchased",
-    "ItemReturned": "returned",
-}
 _COUNTS = MOVEMENTS.columns[2:]
-_EVENTS = _COUNTS.index("events")
+_EVENTS, _RELEASED, _EXPIRED = (_COUNTS.index(column) for column in ("events", "released", "expired"))
+_MOVES: dict[type[Event], int] = {
+    event: _COUNTS.index(column)
+    for event, column in (
+        (StockAdded, "added"),
+        (StockRemoved, "removed"),
+        (StockReserved, "reserved"),
+        (StockReleased, "released"),
+        (StockPurchased, "purchased"),
+        (StockReturned, "returned"),
+        (ItemAdded, "added"),
+        (ItemReserved, "reserved"),
+        (ItemReleased, "released"),
+        (ItemPurchased, "purchased"),
+        (ItemReturned, "returned"),
+    )
+}
 
 
 class FollowedModel(Protocol):
@@ -58,15 +67,15 @@ class FollowedRows:
         self._day = date.min
         self._midnight = datetime.min.replace(tzinfo=UTC)
         self._stop = min(position for position, _ in self._models)
+        self._takes = [model.take for _, model in self._models]
 
-    def take(self, entry: Moment, event: Event) -> None:
+    def take(self, entry: Moment, event: Event, sku: str, sn: str) -> None:
         if entry.position > self._stop:
             self._end([pair for pair in self._models if pair[0] < entry.position])
         if entry.recorded_at >= self._midnight:
             self._begin_day(entry.recorded_at.date())
-        _, sku, sn = parse_stream(entry.stream)
-        for _, model in self._models:
-            model.take(sku, sn, event)
+        for take in self._takes:
+            take(sku, sn, event)
 
     def end(self) -> None:
         """The log ends here."""
@@ -85,24 +94,24 @@ class FollowedRows:
             model.end()
         self._models = [pair for pair in self._models if pair not in over]
         self._stop = min((position for position, _ in self._models), default=2**63)
+        self._takes = [model.take for _, model in self._models]
 
 
 class _Movements:
     def __init__(self, put: Put) -> None:
         self._put = put
         self._counts: dict[str, list[int]] = {}
-        self._index: dict[str, int] = {name: _COUNTS.index(kind) for name, kind in _MOVES.items()}
 
     def take(self, sku: str, sn: str, event: Event) -> None:
         counts = self._counts.get(sku)
         if counts is None:
             counts = self._counts[sku] = [0] * len(_COUNTS)
         counts[_EVENTS] += 1
-        index = self._index.get(type(event).__name__)
+        index = _MOVES.get(type(event))
         if index is None:
-            if not isinstance(event, StockReleased | ItemReleased):
-                return
-            index = _COUNTS.index("expired" if event.cause == "expired" else "released")
+            return
+        if index == _RELEASED and getattr(event, "cause", None) == "expired":
+            index = _EXPIRED
         counts[index] += event.quantity if isinstance(event, StockEvent) else 1
 
     def end_day(self, day: date) -> None:
@@ -143,9 +152,9 @@ class _Valuations:
             kind, price = ("fungible", 0) if not sn else ("non-fungible", 0)
             product = self._products[sku] = _Valued(kind, price)
         if isinstance(event, StockEvent):
+            product.on_hand, product.reserved = event.on_hand, event.reserved
             if type(event) is StockReservationExtended:
                 return
-            product.on_hand, product.reserved = event.on_hand, event.reserved
         elif isinstance(event, ProductRegistered):
             product.kind, product.price = event.kind, event.unit_price_cents if event.kind == "fungible" else 0
         elif isinstance(event, ProductRevised):

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterable
 from datetime import date, datetime
+from functools import lru_cache
 from typing import Any
 
 NULL = b"\\N"
@@ -26,32 +27,35 @@ def columns_of(row: bytes) -> list[str]:
     ]
 
 
-def json_text(value: Any) -> str:
-    """As PostgreSQL writes jsonb: members by the length of their names, then by name."""
-    if isinstance(value, list):
-        return f"[{', '.join([json_text(each) for each in value])}]"
-    if isinstance(value, dict):
-        members = sorted(value.items(), key=lambda member: (len(member[0]), member[0]))
-        return "{" + ", ".join([f"{json.dumps(name)}: {json_text(each)}" for name, each in members]) + "}"
-    return json.dumps(value, ensure_ascii=False)
-
-
 def _text(value: Any) -> str:
     if value is None:
         return "\\N"
     kind = type(value)
     if kind is str:
-        return _ESCAPED.sub(lambda found: _ESCAPES[found[0]], value) if _ESCAPED.search(value) else value
+        return text(value)
     if kind is datetime:
-        return _time(value)
+        return time_text(value)
     if kind is bool:
         return "t" if value else "f"
-    if kind is date:
-        return str(value.isoformat())
-    return str(value)
+    return str(value.isoformat()) if kind is date else str(value)
 
 
-def _time(moment: datetime) -> str:
-    """A UTC time without trailing zeros."""
-    text = moment.isoformat(" ").removesuffix("+00:00")
-    return (text.rstrip("0") if "." in text else text) + "+00"
+def text(value: str | None) -> str:
+    """A column of text."""
+    if value is None:
+        return "\\N"
+    return _ESCAPED.sub(lambda found: _ESCAPES[found[0]], value) if _ESCAPED.search(value) else value
+
+
+@lru_cache(maxsize=10_000)  # all facts of a transaction have one time
+def time_text(moment: datetime | None) -> str:
+    """A column of a UTC time: without trailing zeros."""
+    if moment is None:
+        return "\\N"
+    shown = moment.isoformat(" ").removesuffix("+00:00")
+    return (shown.rstrip("0") if "." in shown else shown) + "+00"
+
+
+@lru_cache(maxsize=10_000)
+def json_string(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False)
