@@ -23,6 +23,7 @@ NAMES = (*inline.MODELS, *(model.name for model in following.MODELS))
 CHUNK_ENTRIES = 10_000
 # What is left to be folded while writers wait: they begin to wait when less than this is.
 NEARLY_THERE_ENTRIES = 500
+ROUNDS = 20
 # For how long the follower may take to get as far as the new tables are, so that the two can be compared.
 FOLLOWER_SECONDS = 10.0
 POLL_SECONDS = 0.02
@@ -158,10 +159,13 @@ class Rebuild:
         except psycopg.errors.LockNotAvailable:
             raise RebuildError("another rebuild of this ledger is at work") from None
 
-    def catch_up(self, on_progress: Callable[[int, int], None] = lambda _position, _head: None) -> int:
-        """Fold what the log holds beyond `position`, in chunks; returns the position reached."""
-        while (head := self._head()) > self.position:
-            self._advance({part.name: head for part in self._parts}, on_progress)
+    def catch_up(self, on_progress: Callable[[int, int], None] | None = None) -> int:
+        """Fold what the log holds now beyond `position`, in chunks; returns the position reached.
+
+        `on_progress` is told after each chunk how far that is, and how far the log has come meanwhile.
+        """
+        head = self._head()
+        self._advance({part.name: head for part in self._parts}, on_progress)
         return self.position
 
     def compare(self) -> Compared:
@@ -184,21 +188,26 @@ class Rebuild:
     def swap(self) -> int:
         """Put the new tables in the place of the live ones; returns their position.
 
-        Raises RebuildError when somebody's long transaction is in the way for minutes.
+        Raises RebuildError when somebody's long transaction is in the way for minutes, or a flood of writes.
         """
         self._finish()
         for _ in range(ATTEMPTS):
-            while self._head() - self.catch_up() > NEARLY_THERE_ENTRIES:
-                pass
             try:
                 self._scratch.make_way(self._conn, self._tables)
-                with self._writers_waiting():
-                    if self._swap():
-                        return self.position
+                if self._is_nearly_there():
+                    with self._writers_waiting():
+                        if self._swap():
+                            return self.position
             except psycopg.errors.LockNotAvailable:
                 pass
             time.sleep(REST_SECONDS)
-        raise RebuildError("a long transaction is in the way of putting the new tables in place: try again without it")
+        raise RebuildError(
+            "the new tables cannot be put in place: a long transaction is in the way, or the log grows too fast"
+        )
+
+    def _is_nearly_there(self) -> bool:
+        """Whether it has come so close to the log's end that writers can be made to wait for the rest."""
+        return any(self.catch_up() + NEARLY_THERE_ENTRIES >= self._head() for _ in range(ROUNDS))
 
     def _swap(self) -> bool:
         """Whether it was done; it is not while others read in older snapshots, to which new rows do not exist."""
@@ -227,9 +236,7 @@ class Rebuild:
                 ask_one(self._conn, _UNLOCK, key)
                 ask_one(self._conn, _GUARD, "60s")
 
-    def _advance(
-        self, targets: dict[str, int], on_progress: Callable[[int, int], None] = lambda _position, _head: None
-    ) -> None:
+    def _advance(self, targets: dict[str, int], on_progress: Callable[[int, int], None] | None = None) -> None:
         """Fold each part up to its target; parts that are equally far share what is read."""
         while late := [part for part in self._parts if part.position < targets[part.name]]:
             start = min(part.position for part in late)
@@ -240,7 +247,8 @@ class Rebuild:
                 raise RebuildError(f"the log has no entry after position {start}, though it goes further")
             for part in group:
                 part.advance(entries)
-            on_progress(self.position, max(targets.values()))
+            if on_progress is not None:
+                on_progress(self.position, self._head())
         for part in self._parts:
             part.flush()
 

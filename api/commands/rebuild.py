@@ -12,6 +12,7 @@ from projections.rebuild import NAMES, Compared, Rebuild, RebuildError
 from projections.scratch import UnfitTableError
 
 REPORT_EVERY_SECONDS = 2.0
+MAX_REST_SECONDS = 1.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,12 +63,19 @@ def _tell(compared: Compared) -> None:
 
 
 class _Progress:
-    """Tells how far it is, every now and then."""
+    """Tells how far it is every now and then, and leaves half of its time to writers while there are any."""
 
     def __init__(self) -> None:
-        self._next = time.monotonic() + REPORT_EVERY_SECONDS
+        self._worked_since = time.monotonic()
+        self._tell_at = self._worked_since + REPORT_EVERY_SECONDS
+        self._head = 0
 
     def __call__(self, position: int, head: int) -> None:
-        if time.monotonic() >= self._next:
-            self._next = time.monotonic() + REPORT_EVERY_SECONDS
+        now = time.monotonic()
+        if self._head and head > self._head:
+            time.sleep(min(now - self._worked_since, MAX_REST_SECONDS))
+        self._head = head
+        if now >= self._tell_at:
+            self._tell_at = now + REPORT_EVERY_SECONDS
             print(f"{position:>15,} of {head:,} events", file=sys.stderr, flush=True)
+        self._worked_since = time.monotonic()
