@@ -117,6 +117,7 @@ def test_pages_follow_each_other_forward_and_backward(client: TestClient, order:
             page = history(client, order=order, limit=str(limit), **more)
             assert len(page["items"]) <= limit
             seen += positions(page)
+            assert len(seen) <= len(expected)
             if (cursor := page["next_cursor"]) is None:
                 break
         assert seen == expected
@@ -175,7 +176,7 @@ def test_a_rare_event_is_found_by_going_on_from_short_pages(
     seen: list[int] = []
     pages = 0
     cursor: str | None = None
-    while pages == 0 or cursor:
+    while pages == 0 or (cursor and pages < 9):
         more = {"cursor": cursor} if cursor else {}
         page = history(client, event="ProductRevised", limit="2", order=order, **more)
         seen += positions(page)
