@@ -30,6 +30,9 @@ class Events:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         requests.known_parameters(req, "after", "limit", "wait_seconds")
+        form = req.client_prefers([falcon.MEDIA_JSON, NDJSON])
+        if form is None:
+            raise falcon.HTTPNotAcceptable(description=f"The log is {falcon.MEDIA_JSON} or {NDJSON}.")
         after, limit, seconds = requests.position(req, "after"), requests.limit(req), _wait_seconds(req)
         head = self._reader.read(past.head)
         if seconds and head <= after:
@@ -38,14 +41,13 @@ class Events:
             requests.begin_work()
             head = self._reader.read(past.head)
         resp.set_header("Ledger-Position", str(head))
-        if req.client_prefers([falcon.MEDIA_JSON, NDJSON]) != NDJSON:
+        resp.set_header("Vary", "Accept")
+        resp.content_type = form
+        if form == falcon.MEDIA_JSON:
             found = self._read(after, head, limit)
             next_after = found[-1].position if found else after
-            resp.content_type = falcon.MEDIA_JSON
             resp.data = b'{"items":[%b],"next_after":%d}' % (b",".join(map(to_line, found)), next_after)
-            return
-        resp.content_type = NDJSON
-        if req.has_param("limit"):
+        elif req.has_param("limit"):
             resp.data = _lines(self._read(after, head, limit))
         else:
             resp.stream = self._stream(req, after, head)

@@ -102,6 +102,12 @@ def test_a_follower_is_let_go_when_the_time_is_over(client: TestClient):
     assert answer.json == {"items": [], "next_after": LOG_LENGTH}
 
 
+def test_the_log_has_two_forms(client: TestClient):
+    assert client.simulate_get(EVENTS, headers={"Accept": "text/csv"}).status_code == 406
+    assert client.simulate_get(EVENTS, headers={"Accept": "*/*"}).headers["Content-Type"] == "application/json"
+    assert client.simulate_get(EVENTS, headers=NDJSON).headers["Vary"] == "Accept"
+
+
 def test_more_streams_than_there_is_room_for_are_turned_away(client: TestClient, monkeypatch: pytest.MonkeyPatch):
     """One that has ended makes room."""
     for _ in range(2 * events.MAX_STREAMS):
