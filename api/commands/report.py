@@ -49,8 +49,12 @@ def run(settings: Settings, chosen: argparse.Namespace) -> int:
         except UnavailableError as error:
             print(f"stockledger: {error}", file=sys.stderr)
             return 1
-        with closing(opened):
-            _write(opened, form, chosen.out)
+        try:
+            with closing(opened):
+                _write(opened, form, chosen.out)
+        except BrokenPipeError:  # whoever reads standard output has had enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
     print(head_text(opened), file=sys.stderr)
     return 0
 

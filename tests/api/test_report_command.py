@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -125,3 +127,14 @@ def test_a_report_that_fails_half_way_leaves_no_file(
 
     assert [path.read_text() for path in tmp_path.iterdir()] == ["yesterday's"]
     assert "a report may take" in capsys.readouterr().err
+
+
+def test_who_reads_no_further_is_no_error(postgres_url: str, schema: str, ledger: Ledger):
+    ledger.handle_many([PutFungible(sku=f"{number:0>100}") for number in range(1_000)])  # more than a pipe holds
+    command = [sys.executable, "-m", "api", "report", "stock", "--database-url", postgres_url, "--schema", schema]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.read(3) == b"sku"
+        process.stdout.close()
+        assert b"Traceback" not in process.stderr.read()
+    assert process.returncode == 1
