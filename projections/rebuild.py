@@ -35,7 +35,8 @@ REST_SECONDS = 1.0
 
 _SETTINGS = """
 SELECT set_config('statement_timeout', '0', false), set_config('idle_in_transaction_session_timeout', '60s', false),
-    set_config('work_mem', '64MB', false), set_config('maintenance_work_mem', '256MB', false)
+    set_config('work_mem', '64MB', false), set_config('maintenance_work_mem', '256MB', false),
+    set_config('synchronous_commit', 'off', false)
 """
 # A rebuild that was stopped while it holds the log's lock is cut off, and the lock with it.
 _GUARD = (

@@ -147,6 +147,7 @@ class Scratch:
         Raises psycopg.errors.LockNotAvailable when others hold a live table for longer than LOCK_MILLISECONDS.
         """
         conn.execute("SELECT set_config('lock_timeout', %s, true)", [f"{LOCK_MILLISECONDS}ms"])
+        conn.execute("SELECT set_config('synchronous_commit', 'on', true)")  # with it, all before it is on disk
         oids = [self._described(conn, table)[0] for table in tables]
         path = conn.execute("SELECT current_setting('search_path')").fetchone()
         assert path is not None, "there is always a search path"
