@@ -1,6 +1,7 @@
 """The whole route table on one screen: what answers where, and the scope that a caller needs for it."""
 
 import re
+from typing import Any
 
 import falcon
 
@@ -16,8 +17,10 @@ from api import (
     requests,
     reservations,
 )
+from api.access import ANYBODY, NOBODY, Caller, Scope
+from api.guard import Guard, Known
 from api.messages import Parser
-from api.routes import OPEN, Route, Scope
+from api.routes import OPEN, Route
 from api.service import Service
 from ledger.errors import LedgerError
 from ledger.gathering import work_until
@@ -58,9 +61,13 @@ ROUTES = (
 )
 
 
-def create_app(service: Service) -> "falcon.App[falcon.Request, falcon.Response]":
-    """The WSGI application; it opens nothing and starts nothing."""
-    app = falcon.App(middleware=[Envelope()])
+def create_app(service: Service, known: Known | None = None) -> "falcon.App[falcon.Request, falcon.Response]":
+    """The WSGI application; it opens nothing and starts nothing. Without `known`, anybody may do everything."""
+    needs = {route.template: route.needs for route in ROUTES}
+    middleware: list[Any] = [Envelope(ANYBODY if known is None else NOBODY)]
+    if known is not None:
+        middleware.append(Guard(needs, known))
+    app = falcon.App(middleware=middleware)
     app.req_options.strip_url_path_trailing_slash = False
     app.req_options.auto_parse_qs_csv = False
     app.set_error_serializer(lambda req, resp, error: problems.http_problem(req, resp, error, {}))
@@ -88,9 +95,13 @@ def is_light(request: Parser) -> bool:
 
 
 class Envelope:
-    """What every request and answer carries, whatever the route."""
+    """What every request and answer carries, whatever the route; `caller` is who asks until it shows a key."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
 
     def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
+        req.context.caller = self._caller
         req.context.request_id = requests.request_id(req)
         resp.set_header("X-Request-Id", req.context.request_id)
         requests.check_method(req)

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from api import answers, intents, problems, requests
+from api.access import Caller, ForbiddenError, permit
 from api.schemas import (
     Body,
     CartBody,
@@ -110,7 +111,10 @@ class Batch:
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         body = requests.body(req, BatchBody)
         common = unconditional(req)
-        commands = [self._command(number, raw, common) for number, raw in enumerate(body.commands)]
+        caller: Caller = req.context.caller
+        if caller.bucket is not None:
+            caller.bucket.charge(len(body.commands) - 1)  # the first was taken at the door
+        commands = [self._command(number, raw, common, caller) for number, raw in enumerate(body.commands)]
         if body.mode == "all":
             _require_valid(commands)
         valid = [command for command in commands if isinstance(command, Command)]
@@ -121,13 +125,17 @@ class Batch:
             raise KeyReusedError(common["key"].key)
         _answer(resp, body.mode, commands, settled)
 
-    def _command(self, number: int, raw: msgspec.Raw, common: intents.Common) -> Command | InvalidError:
-        """The command, with a key of its own or one derived from the request's; or what is wrong with it."""
+    def _command(
+        self, number: int, raw: msgspec.Raw, common: intents.Common, caller: Caller
+    ) -> Command | InvalidError | ForbiddenError:
+        """The command, with a key of its own or one derived from the request's; or why it is not carried out."""
         try:
             intent = _decode(bytes(raw))
             key = _key(intent, bytes(raw), number, common["key"])
-            return _BUILD[type(intent)](self._service, intent, {"request_id": common["request_id"], "key": key})
-        except InvalidError as error:
+            command = _BUILD[type(intent)](self._service, intent, common | {"key": key, "precondition": None})
+            permit(caller, command)
+            return command
+        except (InvalidError, ForbiddenError) as error:
             return error
 
 
@@ -144,8 +152,11 @@ def _key(intent: Intent, raw: bytes, number: int, request_key: Key | None) -> Ke
     return None if request_key is None else Key(f"{request_key.key}#{number}", request_key.request_hash)
 
 
-def _require_valid(commands: Sequence[Command | InvalidError]) -> None:
-    """Raises InvalidError naming every bad member of every bad command."""
+def _require_valid(commands: Sequence[Command | LedgerError]) -> None:
+    """Raises ForbiddenError, or InvalidError naming every bad member of every bad command."""
+    for command in commands:
+        if isinstance(command, ForbiddenError):
+            raise command
     bad = {
         f"commands[{number}].{member}": must
         for number, command in enumerate(commands)
@@ -157,7 +168,7 @@ def _require_valid(commands: Sequence[Command | InvalidError]) -> None:
 
 
 def _answer(
-    resp: falcon.Response, mode: str, commands: Sequence[Command | InvalidError], results: Sequence[Result]
+    resp: falcon.Response, mode: str, commands: Sequence[Command | LedgerError], results: Sequence[Result]
 ) -> None:
     refusals = [number for number, result in enumerate(results) if isinstance(result, LedgerError)]
     position = max((result.position or 0 for result in results), default=0)
@@ -174,10 +185,10 @@ def _answer(
         resp.set_header("Idempotent-Replayed", "true")
 
 
-def _entry(command: Command | InvalidError, result: Result) -> Entry:
+def _entry(command: Command | LedgerError, result: Result) -> Entry:
     if isinstance(result, LedgerError):
         return Entry(*problems.problem_of(result))
-    assert isinstance(command, Command), "what is invalid has no outcome"
+    assert isinstance(command, Command), "what is refused has no outcome"
     return Entry(*answers.payload(command, result))
 
 

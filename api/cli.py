@@ -9,10 +9,24 @@ from typing import NamedTuple
 
 import psycopg
 
-from api.commands import expire, export, follow, history, import_files, migrate, rebuild, report, serve, status, verify
+from api.commands import (
+    expire,
+    export,
+    follow,
+    history,
+    import_files,
+    keys,
+    migrate,
+    rebuild,
+    report,
+    serve,
+    status,
+    verify,
+)
 from api.settings import SETTINGS, SettingError, Settings, read_settings
 from ledger.export.manifest import ExportError
 from ledger.store.embedded import EmbeddedPostgresError
+from ledger.store.keys import KeyRefusedError
 from ledger.store.migrate import MigrationError
 
 
@@ -26,17 +40,19 @@ class Command(NamedTuple):
     add_arguments: Callable[[argparse.ArgumentParser], None] = lambda _: None
 
 
+ACCESS = ("AUTH", "RATE_LIMIT", "RATE_BURST")
 DATABASE = ("DATABASE_URL", "DATA_DIR", "SCHEMA")
 COMMANDS = (
     Command(
         "serve",
         serve.run,
         "run the whole service",
-        ("HOST", "PORT", "WORKERS", "THREADS", "RESERVATION_TTL", "IDEMPOTENCY_DAYS", *DATABASE),
+        ("HOST", "PORT", "WORKERS", "THREADS", "RESERVATION_TTL", "IDEMPOTENCY_DAYS", *ACCESS, *DATABASE),
     ),
     Command("expire", expire.run, "run the expiry process alone", ("IDEMPOTENCY_DAYS", *DATABASE)),
     Command("follow", follow.run, "keep the read models that reports are made from, alone", DATABASE),
     Command("migrate", migrate.run, "bring the schema of DATABASE_URL up to date, and end", ("DATABASE_URL", "SCHEMA")),
+    Command("keys", keys.run, "make, list and revoke the keys of the HTTP API", DATABASE, keys.add_arguments),
     Command(
         "report",
         report.run,
@@ -90,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SettingError as error:
         print(f"stockledger: {error}", file=sys.stderr)
         return 2
-    except (EmbeddedPostgresError, ExportError, MigrationError) as error:
+    except (EmbeddedPostgresError, ExportError, KeyRefusedError, MigrationError) as error:
         print(f"stockledger: {error}", file=sys.stderr)
     except psycopg.OperationalError as error:
         print(f"stockledger: the database cannot be used: {str(error).strip().splitlines()[0]}", file=sys.stderr)

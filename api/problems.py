@@ -6,12 +6,16 @@ from typing import Any
 import falcon
 import msgspec
 
+from api.access import AccessError, ForbiddenError, RateLimitedError, UnauthorizedError
 from api.schemas import ShortageAnswer
 from ledger import errors
 
 logger = logging.getLogger(__name__)
 
 PROBLEMS: dict[type[errors.LedgerError], tuple[int, str, str]] = {
+    UnauthorizedError: (401, "unauthorized", "A valid key is needed"),
+    ForbiddenError: (403, "forbidden", "The key does not allow this"),
+    RateLimitedError: (429, "rate-limited", "Too many requests"),
     errors.InvalidError: (422, "invalid", "The request is well-formed but invalid"),
     errors.UnknownProductError: (404, "unknown-product", "No such product"),
     errors.UnknownItemError: (404, "unknown-item", "No such item"),
@@ -58,6 +62,8 @@ def ledger_problem(_req: falcon.Request, resp: falcon.Response, error: errors.Le
     status, body = problem_of(error)
     if isinstance(error, errors.UnavailableError):
         resp.set_header("Retry-After", str(error.retry_after_seconds))
+    if isinstance(error, AccessError):
+        resp.set_headers(error.headers)
     if error.position is not None:
         resp.set_header("Ledger-Position", str(error.position))
     write(resp, status, body)

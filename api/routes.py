@@ -4,16 +4,13 @@ What never lives here: the table of the routes (app.py), who calls and with whic
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import falcon
 from falcon.routing import map_http_methods
 
+from api.access import SCOPES, Scope
 from api.service import Service
-
-Scope = Literal["catalog:write", "stock:write", "reservations:write", "read", "audit:read", "admin"]
-# None of them holds another: a key that may do everything names them all.
-SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 OPEN: Literal["open"] = "open"
 # What one method asks for: nothing, a scope, or any one of several (the responder then looks closer).

@@ -8,6 +8,7 @@ import falcon
 from msgspec import UNSET, Struct, UnsetType
 
 from api import answers, requests
+from api.access import permit
 from ledger.commands import Command
 from ledger.errors import InvalidError
 from ledger.ledger import Ledger
@@ -20,7 +21,11 @@ class Service(Struct, frozen=True):
     reservation_ttl_seconds: int
 
     def answer(self, req: falcon.Request, resp: falcon.Response, command: Command) -> Any:
-        """Have a command carried out and answer with what it left behind; returns the body."""
+        """Have a command carried out and answer with what it left behind; returns the body.
+
+        Raises ForbiddenError if the caller lacks a scope that the command asks for.
+        """
+        permit(req.context.caller, command)
         return answers.handled(req, resp, command, self.ledger.handle(command))
 
     def ttl(self, asked: int | UnsetType) -> int:
@@ -29,9 +34,13 @@ class Service(Struct, frozen=True):
 
 
 def common(req: falcon.Request) -> dict[str, Any]:
-    """Members of every command: request id, idempotency key and precondition; a write takes no query parameters."""
+    """Members of every command: who asks, in which request, under which key and condition.
+
+    A write takes no query parameters.
+    """
     requests.known_parameters(req)
     return {
+        "actor": req.context.caller.actor,
         "request_id": req.context.request_id,
         "key": requests.key(req),
         "precondition": requests.precondition(req),

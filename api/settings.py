@@ -12,6 +12,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from ledger.identifiers import MAX_TTL_SECONDS
 
+_AUTH = {"auto": None, "on": True, "off": False}
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,50}")
 
 
@@ -28,6 +29,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     schema: str
     reservation_ttl_seconds: int
     idempotency_days: int
+    auth: bool | None
+    rate_limit: int
+    rate_burst: int
     database_url: str | None
 
 
@@ -87,6 +91,12 @@ def _url(text: str) -> str:
     return text
 
 
+def _auth(text: str) -> bool | None:
+    if text not in _AUTH:
+        raise SettingError(f"must be {', '.join(_AUTH)}")
+    return _AUTH[text]
+
+
 def _default_data_dir() -> str:
     """Root's own folders are closed to the user that PostgreSQL then runs as."""
     if os.geteuid() == 0:
@@ -114,6 +124,9 @@ SETTINGS = (
     Setting(
         "STOCKLEDGER_IDEMPOTENCY_DAYS", "7", "days that answers are kept for their Idempotency-Key", _whole(1, 365)
     ),
+    Setting("STOCKLEDGER_AUTH", "auto", "on: requests need a key; auto: off on the loopback with embedded data", _auth),
+    Setting("STOCKLEDGER_RATE_LIMIT", "0", "requests a second that a key may make; 0: no limit", _whole(0, 1_000_000)),
+    Setting("STOCKLEDGER_RATE_BURST", "100", "requests that it may make at once before that", _whole(1, 1_000_000)),
     Setting("DATABASE_URL", "", "PostgreSQL to use, postgresql://...; without it the embedded one", _url),
 )
 
@@ -140,5 +153,8 @@ def read_settings(flags: Mapping[str, str | None], environment: Mapping[str, str
         schema=values["STOCKLEDGER_SCHEMA"],
         reservation_ttl_seconds=values["STOCKLEDGER_RESERVATION_TTL"],
         idempotency_days=values["STOCKLEDGER_IDEMPOTENCY_DAYS"],
+        auth=values["STOCKLEDGER_AUTH"],
+        rate_limit=values["STOCKLEDGER_RATE_LIMIT"],
+        rate_burst=values["STOCKLEDGER_RATE_BURST"],
         database_url=values["DATABASE_URL"],
     )

@@ -55,7 +55,7 @@ def running_service(settings: Mapping[str, str], log: IO[str] | None = None) -> 
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("STOCKLEDGER_", "DATABASE_URL"))}
     process = subprocess.Popen(
         [sys.executable, "-m", "api", "serve"],
-        env=environment | {"STOCKLEDGER_PORT": "0", "STOCKLEDGER_WORKERS": "2"} | settings,
+        env=environment | {"STOCKLEDGER_PORT": "0", "STOCKLEDGER_WORKERS": "2", "STOCKLEDGER_AUTH": "off"} | settings,
         stdout=subprocess.PIPE,
         stderr=log,
         text=True,

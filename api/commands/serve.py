@@ -4,6 +4,7 @@ import argparse
 import gc
 import logging
 from collections.abc import Callable
+from ipaddress import IPv6Address, ip_address
 from socket import socket
 
 from psycopg.conninfo import conninfo_to_dict
@@ -11,6 +12,8 @@ from psycopg.conninfo import conninfo_to_dict
 from api.app import create_app, is_light
 from api.commands import expire, follow
 from api.database import database
+from api.keys import HeldKeys
+from api.rates import Rates
 from api.server import open_socket, serve_worker
 from api.service import Service
 from api.settings import SettingError, Settings
@@ -28,13 +31,34 @@ OBJECTS_BETWEEN_COLLECTIONS = 20_000
 
 def run(settings: Settings, _chosen: argparse.Namespace) -> int:
     """PostgreSQL if it is the embedded one, migrations, HTTP workers, the expiry process and the follower."""
-    sock = _listen(settings)
-    with database(settings) as (url, postgres):
-        _announce(settings, url, sock, embedded=postgres is not None)
-        return _supervise(settings, url, sock, postgres)
+    with _listen(settings) as sock:
+        takes_keys = _takes_keys(settings, sock)
+        with database(settings) as (url, postgres):
+            _announce(settings, url, sock, embedded=postgres is not None, takes_keys=takes_keys)
+            return _supervise(settings, url, sock, postgres, takes_keys)
 
 
-def _supervise(settings: Settings, url: str, sock: socket, postgres: EmbeddedPostgres | None) -> int:
+def _takes_keys(settings: Settings, sock: socket) -> bool:
+    """Whether requests need a key; raises SettingError where anybody could reach a service that asks for none."""
+    on_loopback = _is_loopback(sock.getsockname()[0])
+    if settings.auth is None:
+        return settings.database_url is not None or not on_loopback
+    if not settings.auth and not on_loopback:
+        raise SettingError(
+            f"STOCKLEDGER_AUTH cannot be off on {settings.host}: only on the loopback, such as 127.0.0.1"
+        )
+    return settings.auth
+
+
+def _is_loopback(host: str) -> bool:
+    address = ip_address(host.partition("%")[0])
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return (mapped or address).is_loopback
+
+
+def _supervise(settings: Settings, url: str, sock: socket, postgres: EmbeddedPostgres | None, takes_keys: bool) -> int:
+    rates = Rates(settings.rate_limit, settings.rate_burst) if settings.rate_limit and takes_keys else None
+
     def child(name: str, work: Callable[[], None]) -> Child:
         def run() -> None:
             if postgres is not None:
@@ -43,7 +67,10 @@ def _supervise(settings: Settings, url: str, sock: socket, postgres: EmbeddedPos
 
         return Child(name, run)
 
-    children = [child(f"worker-{n}", lambda: _work(settings, url, sock)) for n in range(1, settings.workers + 1)]
+    children = [
+        child(f"worker-{n}", lambda: _work(settings, url, sock, takes_keys, rates))
+        for n in range(1, settings.workers + 1)
+    ]
     children.append(child("expiry", lambda: expire.work(settings, url)))
     children.append(child("follower", lambda: follow.work(settings, url)))
     return supervise(children, on_tick=None if postgres is None else lambda: _watch(postgres))
@@ -54,17 +81,20 @@ def _watch(postgres: EmbeddedPostgres) -> None:
         logging.getLogger(__name__).warning("the embedded PostgreSQL had died and was started again")
 
 
-def _work(settings: Settings, url: str, sock: socket) -> None:
+def _work(settings: Settings, url: str, sock: socket, takes_keys: bool, rates: Rates | None) -> None:
     """One HTTP process: its own committer and pool, opened after the fork."""
     # What there is now stays: it needs no looking through for garbage, and its pages can be shared.
     gc.freeze()
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
     ledger = Ledger(url, settings.schema, InlineReadModels())
     reader = Reader(url, settings.schema, max_connections=min(READER_CONNECTIONS, settings.threads))
-    app = create_app(Service(ledger, reader, settings.reservation_ttl_seconds))
+    keys = HeldKeys(url, settings.schema, rates) if takes_keys else None
+    app = create_app(Service(ledger, reader, settings.reservation_ttl_seconds), keys)
     try:
         serve_worker(app, sock, threads=settings.threads, carried=is_light, on_drain=reader.arrivals.stop)
     finally:
+        if keys is not None:
+            keys.close()
         ledger.close()
         reader.close()
 
@@ -78,12 +108,14 @@ def _listen(settings: Settings) -> socket:
         ) from None
 
 
-def _announce(settings: Settings, url: str, sock: socket, *, embedded: bool) -> None:
-    """Say where it listens, which database it uses (never a password) and where the data is."""
+def _announce(settings: Settings, url: str, sock: socket, *, embedded: bool, takes_keys: bool) -> None:
+    """Say where it listens, which database it uses (never a password), where the data is and who may call."""
     host, port = sock.getsockname()[:2]
     parts = conninfo_to_dict(url)
     server = "embedded" if embedded else f"{parts.get('host') or 'local socket'}:{parts.get('port') or 5432}"
     print(f"listening on    http://{f'[{host}]' if ':' in host else host}:{port}")
     print(f"database        {server}, database {parts.get('dbname')}, schema {settings.schema}")
     print(f"data            {settings.data_dir if embedded else 'kept by that database'}")
-    print(f"workers         {settings.workers} of {settings.threads} threads", flush=True)
+    print(f"workers         {settings.workers} of {settings.threads} threads")
+    off = "off: anybody who reaches this address may do everything"
+    print(f"authentication  {'on: stockledger keys' if takes_keys else off}", flush=True)

@@ -31,6 +31,7 @@ RIGHTS = {
     "valued_items": "SELECT, INSERT, UPDATE",
     "idempotency_keys": "SELECT, INSERT, DELETE",
     "imports": "SELECT, INSERT, UPDATE",
+    "api_keys": "SELECT, UPDATE (last_used_at)",
     "schema_migrations": "SELECT",
     "maintenance_log": "",
 }

@@ -448,7 +448,7 @@ def test_an_encoded_slash_in_the_query_is_no_part_of_the_path(shop: TestClient):
 
 def concrete(error: type[LedgerError]) -> Iterator[type[LedgerError]]:
     """The classes below `error` that nothing is derived from."""
-    below = [sub for sub in error.__subclasses__() if sub.__module__.startswith("ledger.")]
+    below = [sub for sub in error.__subclasses__() if sub.__module__.startswith(("ledger.", "api."))]
     for sub in below:
         yield from concrete(sub)
     if not below:
@@ -462,6 +462,9 @@ def test_every_error_has_a_status_and_a_slug_of_its_own():
     assert len({slug for _, slug, _ in PROBLEMS.values()}) == len(PROBLEMS)
     # Clients test for these, so they never change.
     assert {slug: status for status, slug, _ in PROBLEMS.values()} == {
+        "unauthorized": 401,
+        "forbidden": 403,
+        "rate-limited": 429,
         "invalid": 422,
         "unknown-product": 404,
         "unknown-item": 404,

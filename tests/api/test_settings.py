@@ -21,6 +21,9 @@ GOOD = {
     "STOCKLEDGER_SCHEMA": ("schema", {"shop_2": "shop_2", "_": "_", "s" * 51: "s" * 51}),
     "STOCKLEDGER_RESERVATION_TTL": ("reservation_ttl_seconds", {"1": 1, "2592000": 2_592_000}),
     "STOCKLEDGER_IDEMPOTENCY_DAYS": ("idempotency_days", {"1": 1, "365": 365}),
+    "STOCKLEDGER_AUTH": ("auth", {"on": True, "off": False, "auto": None}),
+    "STOCKLEDGER_RATE_LIMIT": ("rate_limit", {"0": 0, "1000000": 1_000_000}),
+    "STOCKLEDGER_RATE_BURST": ("rate_burst", {"1": 1, "1000000": 1_000_000}),
     "DATABASE_URL": (
         "database_url",
         {url: url for url in ("postgresql://h/d", "postgres:///d?host=/tmp", f"postgresql://u:{SECRET}@[::1]:5433/d")},
@@ -35,6 +38,9 @@ BAD = {
     "STOCKLEDGER_SCHEMA": ["Shop", "2shop", "shop-2", 'shop"', "pg_shop", "s" * 52, "a,b", "shöp"],
     "STOCKLEDGER_RESERVATION_TTL": ["0", "2592001", "1h"],
     "STOCKLEDGER_IDEMPOTENCY_DAYS": ["0", "366", "1.5"],
+    "STOCKLEDGER_AUTH": ["yes", "ON", "true"],
+    "STOCKLEDGER_RATE_LIMIT": ["-1", "1000001", "0.5"],
+    "STOCKLEDGER_RATE_BURST": ["0", "1000001", "ten"],
     "DATABASE_URL": [
         f"mysql://u:{SECRET}@h/d",
         f"u:{SECRET}@h/d",
@@ -73,6 +79,9 @@ def test_without_any_setting_there_are_defaults():
         schema="stockledger",
         reservation_ttl_seconds=3600,
         idempotency_days=7,
+        auth=None,
+        rate_limit=0,
+        rate_burst=100,
         database_url=None,
     )
 

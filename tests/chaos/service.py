@@ -30,6 +30,7 @@ class Service:
         self._verb = verb
         given = {
             "STOCKLEDGER_PORT": "0",
+            "STOCKLEDGER_AUTH": "off",
             "STOCKLEDGER_WORKERS": str(workers),
             "STOCKLEDGER_THREADS": str(THREADS),
         } | settings
