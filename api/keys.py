@@ -65,6 +65,7 @@ class HeldKeys:
         self._conn: BoundedConnection | None = None
         self._rates = rates
         self._keys: dict[bytes, HeldKey] = {}
+        self._gone: list[HeldKey] = []  # revoked or over, with a last use still to be written down
         self._read_at = self._wrote_at = float("-inf")
         self._failing = False
         self._stopped = threading.Event()
@@ -130,12 +131,15 @@ class HeldKeys:
                 held = HeldKey(key, None if self._rates is None else self._rates.of_key(key.id))
             held.until = float("inf") if key.seconds_left is None else asked + key.seconds_left
             found[key.hash] = held
+        self._gone += [held for digest, held in self._keys.items() if found.get(digest) is not held]
         self._keys = found
         self._read_at = asked
 
     def _write_used(self, conn: BoundedConnection) -> None:
         now = time.monotonic()
-        used = {held.id: now - held.used_at for held in list(self._keys.values()) if held.used_at > self._wrote_at}
+        every = [*self._gone, *self._keys.values()]
+        used = {held.id: now - held.used_at for held in every if held.used_at > self._wrote_at}
         if used:
             keys.write_used(conn, used)
+        self._gone.clear()
         self._wrote_at = now

@@ -209,7 +209,10 @@ def test_without_a_database_at_the_start_requests_hear_that_it_is_away():
         held.close()
 
 
-def test_the_last_use_is_written_down_later_and_at_the_end(service_url: str, schema: str, conn: Connection):
+def test_the_last_use_is_written_down_later_and_at_the_end(
+    service_url: str, schema: str, conn: Connection, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(held_keys, "WRITE_USED_EVERY_SECONDS", 3600.0)
     key, other = new_key(), new_key()
     for name, each in (("shop", key), ("other", other)):
         keys.create(conn, name, hash_of(each), ["read"], None)
