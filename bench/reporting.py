@@ -8,6 +8,7 @@ machine; the median of each is told. Nothing is written into RESULTS.md.
 
 import argparse
 import http.client
+import signal
 import sys
 import threading
 import time
@@ -126,6 +127,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3, help="how often (default: 3)")
     parser.add_argument("--connections", type=int, default=64, help="callers at a time (default: 64)")
     chosen = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is stopped then, too
     with standing(2, 32, "own", {}) as site:
         measure(site, chosen)
     return 0
