@@ -4,6 +4,7 @@ import contextlib
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -453,3 +454,15 @@ def test_nothing_is_found_in_what_the_rules_accept(commands: list[tuple[int, Com
     assert ends == {r.reservation_id: (r.state, r.remaining, r.ended_at) for r in known}
     levels = {stock.sku: (stock.on_hand, stock.reserved) for stock in replay.stock()}
     assert levels == {sku: (s.on_hand, s.reserved) for sku, s in history.books.stock.items() if s.version}
+
+
+def test_every_kind_of_finding_is_explained():
+    root = Path(__file__).parents[3]
+    sources = [path.read_text() for folder in ("ledger", "projections") for path in (root / folder).rglob("*.py")]
+    named = re.compile(r'(?:indings\.at\(\s*[\w.]+,\s*|kind=|_taken\(|_differs\(table, )"([a-z-]+)"')
+    kinds = {kind for source in sources for kind in named.findall(source)} - {"fungible", "non-fungible"}
+
+    explained = set(re.findall(r"`([a-z-]+)`", (root / "docs" / "auditing.md").read_text()))
+
+    assert len(kinds) >= 30
+    assert kinds - explained == set()
