@@ -2,12 +2,14 @@
 
 import json
 import threading
+import time
 from typing import Any
 
 import pytest
 from falcon.testing import Result, TestClient
 
 from api import events
+from ledger.store import past
 from ledger.store.connection import Connection
 from ledger.store.lines import to_line
 from ledger.store.log import read_stored
@@ -60,6 +62,17 @@ def test_a_stream_is_read_in_chunks_and_ends_at_the_head(client: TestClient, mon
     assert answer.headers["Ledger-Position"] == str(LOG_LENGTH)
 
 
+@pytest.mark.parametrize("headers", [{}, NDJSON])
+def test_what_is_recorded_meanwhile_is_left_to_the_next_answer(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, headers: dict[str, str]
+):
+    monkeypatch.setattr(past, "head", lambda _: 5)  # as it was before the last three came
+
+    answer = client.simulate_get(EVENTS, headers=headers)
+
+    assert (answer.headers["Ledger-Position"], answer.text.count('"position":')) == ("5", 5)
+
+
 def test_a_limit_holds_for_lines_too(client: TestClient):
     answer = client.simulate_get(EVENTS, headers=NDJSON, params={"after": 2, "limit": 4})
 
@@ -88,6 +101,9 @@ def test_a_follower_is_told_as_soon_as_something_happens(client: TestClient, hea
 
     follower = threading.Thread(target=follow)
     follower.start()
+    until = time.monotonic() + 20
+    while "arrivals" not in {thread.name for thread in threading.enumerate()}:  # whom a waiter sends to look
+        assert time.monotonic() < until, "nobody waits"
     client.simulate_post("/api/fungible/A/add/1")
     follower.join(20)
 
