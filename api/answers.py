@@ -8,7 +8,7 @@ import falcon
 import msgspec
 from msgspec import Struct
 
-from api import cursors
+from api import cursors, requests
 from api.schemas import FungibleAnswer, ItemAnswer, ReservationAnswer, ShortageAnswer
 from ledger.commands import Command, MakeReservation
 from ledger.decide import Outcome
@@ -47,12 +47,10 @@ def versioned(
     """
     etag = f'"{payload.version}-{lapsed}"' if lapsed else f'"{payload.version}"'
     resp.set_header("ETag", etag)
-    if req.method == "GET" and (known := req.get_header("If-None-Match")) is not None:
-        names = {name.strip().removeprefix("W/") for name in known.split(",")}
-        if etag in names or "*" in names:
-            resp.status = falcon.HTTP_304
-            resp.set_header("Ledger-Position", str(position))
-            return
+    if req.method in ("GET", "HEAD") and requests.is_known(req, etag):
+        resp.status = falcon.HTTP_304
+        resp.set_header("Ledger-Position", str(position))
+        return
     answer(resp, payload, position)
 
 

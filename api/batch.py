@@ -27,7 +27,7 @@ from api.service import Service, unconditional
 from ledger.batch import Result
 from ledger.commands import Command, Key
 from ledger.errors import AbandonedError, InvalidError, KeyReusedError, LedgerError
-from ledger.identifiers import Amount, Quantity, Text, identifier
+from ledger.identifiers import Amount, Name, Quantity, identifier
 
 MAX_COMMANDS = 1_000
 
@@ -35,7 +35,7 @@ OwnKey = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"\A[\x21-\x7
 
 
 class Add(ReasonBody, tag_field="command", tag="add", frozen=True, kw_only=True):
-    sku: Text
+    sku: Name
     quantity: Quantity
     idempotency_key: OwnKey | None = None
 
@@ -47,9 +47,9 @@ class Remove(Add, tag_field="command", tag="remove", frozen=True, kw_only=True):
 class Reserve(ReserveBody, tag_field="command", tag="reserve", frozen=True, kw_only=True):
     """A quantity of a SKU, an item, or a cart's lines."""
 
-    sku: Text | UnsetType = UNSET
+    sku: Name | UnsetType = UNSET
     quantity: Quantity | UnsetType = UNSET
-    sn: Text | UnsetType = UNSET
+    sn: Name | UnsetType = UNSET
     lines: Lines | UnsetType = UNSET
     partial: bool | UnsetType = UNSET
     idempotency_key: OwnKey | None = None
@@ -60,8 +60,8 @@ class Release(ReasonBody, tag_field="command", tag="release", frozen=True, kw_on
 
     reservation_id: UUID | UnsetType = UNSET
     lines: Lines | UnsetType = UNSET
-    sku: Text | UnsetType = UNSET
-    sn: Text | UnsetType = UNSET
+    sku: Name | UnsetType = UNSET
+    sn: Name | UnsetType = UNSET
     idempotency_key: OwnKey | None = None
 
 
@@ -83,8 +83,8 @@ class Return(LinesBody, tag_field="command", tag="return", frozen=True, kw_only=
 class Put(ItemBody, tag_field="command", tag="put", frozen=True, kw_only=True):
     """An item where there is an `sn`, else a fungible product."""
 
-    sku: Text
-    sn: Text | UnsetType = UNSET
+    sku: Name
+    sn: Name | UnsetType = UNSET
     amount_in_stock: Amount | UnsetType = UNSET
     unit_price_cents: Amount | UnsetType = UNSET
     idempotency_key: OwnKey | None = None

@@ -3,6 +3,7 @@
 import falcon
 import msgspec
 
+from api import problems
 from api.service import Service
 from ledger.errors import LedgerError
 from ledger.store import migrate
@@ -13,8 +14,6 @@ from projections.following import Lag
 class Live:
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         resp.data = msgspec.json.encode({"status": "live"})
-
-    on_head = on_get  # what some load balancers ask
 
 
 class Ready:
@@ -34,16 +33,12 @@ class Ready:
             resp.set_header("Retry-After", "1")
         ready = all(checks.values())
         if not ready:
-            resp.status = falcon.HTTP_503
-            resp.content_type = "application/problem+json"
-            problem = {"type": "/problems/not-ready", "title": "Not ready", "status": 503}
-            resp.data = msgspec.json.encode(problem | {"detail": "The service cannot work yet.", "checks": checks})
+            status, problem = problems.other("not-ready", "The service cannot work yet.")
+            problems.write(resp, status, problem | {"checks": checks})
         else:
             resp.data = msgspec.json.encode(
                 {"status": "ready", "checks": checks, "expiry": expiry, "following": behind}
             )
-
-    on_head = on_get
 
 
 def _shown(lag: Lag) -> dict[str, int | float | None]:

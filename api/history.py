@@ -17,9 +17,9 @@ from ledger.store.past import Statement, first_entry, statement
 from ledger.streams import item_stream, product_stream, stock_stream
 
 _PARAMETERS = ("limit", "cursor", "order", "from", "to", "event")
-_ORDERS = ("asc", "desc")
+ORDERS = ("asc", "desc")
 # The balance as the answers name it.
-_WIRE_NAMES = {"on_hand": "amount_in_stock", "reserved": "reserved_quantity"}
+WIRE_NAMES = {"on_hand": "amount_in_stock", "reserved": "reserved_quantity"}
 
 
 class FungibleHistory:
@@ -52,7 +52,7 @@ def flat(entry: StoredEntry) -> dict[str, Any]:
         "recorded_at": entry.recorded_at,
         "version": entry.version,
         "event": entry.name,
-        **{_WIRE_NAMES.get(name, name): value for name, value in members.items()},
+        **{WIRE_NAMES.get(name, name): value for name, value in members.items()},
     }
 
 
@@ -91,8 +91,8 @@ def require(conn: BoundedConnection, sku: str, sn: str | None) -> None:
 
 def _is_backward(req: falcon.Request) -> bool:
     order = req.get_param("order", default="asc")
-    if order not in _ORDERS:
-        raise InvalidError({"order": f"must be one of {', '.join(_ORDERS)}"})
+    if order not in ORDERS:
+        raise InvalidError({"order": f"must be one of {', '.join(ORDERS)}"})
     return order == "desc"
 
 

@@ -28,7 +28,7 @@ MAX_HEADER_BYTES = 1 << 16
 
 # What api/requests.py takes for a sensible X-Request-Id.
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
-_REFUSALS = {  # status: slug, title, detail; without a detail, waitress' own sentence says what is wrong
+REFUSALS = {  # status: slug, title, detail; without a detail, waitress' own sentence says what is wrong
     400: ("bad-request", "Bad Request", ""),
     413: ("body-too-large", "Content Too Large", f"A body has at most {MAX_BODY_BYTES} bytes."),
     431: ("headers-too-large", "Request Header Fields Too Large", f"Headers have at most {MAX_HEADER_BYTES} bytes."),
@@ -236,7 +236,7 @@ class Refusal(Answer, ErrorTask):
         asked = self.channel.requests[0]
         self.request.command = asked.command
         error = self.request.error or InternalServerError("")
-        slug, title, detail = _REFUSALS[error.code]
+        slug, title, detail = REFUSALS[error.code]
         detail = detail or error.body[:_MAX_DETAIL_CHARACTERS]
         body = msgspec.json.encode(
             {"type": f"/problems/{slug}", "title": title, "status": error.code, "detail": detail}

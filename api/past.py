@@ -16,7 +16,7 @@ PARAMETERS = ("as_of", "at_position")
 TIME_FORM = "a time as RFC 3339 writes it, such as 2026-11-22T10:00:00.123456Z"
 
 # A `+` that was not encoded arrives as a space.
-_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?)(Z|[ +-]\d\d:\d\d)", re.ASCII | re.IGNORECASE)
+TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?)(Z|[ +-]\d\d:\d\d)", re.ASCII | re.IGNORECASE)
 
 
 def moment(req: Query, name: str) -> datetime | None:
@@ -31,7 +31,7 @@ def moment(req: Query, name: str) -> datetime | None:
 
 def time_of(text: str) -> datetime | None:
     """A time in UTC, None if the text is not one in TIME_FORM."""
-    match = _TIME.fullmatch(text)
+    match = TIME.fullmatch(text)
     if match is None:
         return None
     try:

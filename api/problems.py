@@ -36,13 +36,20 @@ PROBLEMS: dict[type[errors.LedgerError], tuple[int, str, str]] = {
     errors.OutcomeUnknownError: (503, "outcome-unknown", "The outcome is not known yet"),
 }
 
-_HTTP_SLUGS = {
+HTTP_SLUGS = {
     400: "bad-request",
     404: "not-found",
     405: "method-not-allowed",
     406: "not-acceptable",
     413: "body-too-large",
     415: "not-json",
+}
+
+# What has no class of error: slug to status and title.
+OTHERS = {
+    "internal-error": (500, "Internal error"),
+    "batch-refused": (409, "The batch is refused"),
+    "not-ready": (503, "Not ready"),
 }
 
 
@@ -72,7 +79,7 @@ def ledger_problem(_req: falcon.Request, resp: falcon.Response, error: errors.Le
 def http_problem(_req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError, _params: Any) -> None:
     """What the framework refuses: no such path, a wrong method (with `Allow`), a body that cannot be read."""
     status = error.status_code
-    slug = _HTTP_SLUGS.get(status, f"http-{status}")
+    slug = HTTP_SLUGS.get(status, f"http-{status}")
     if error.headers:
         resp.set_headers(error.headers)
     phrase = falcon.code_to_http_status(status)
@@ -96,7 +103,13 @@ def _problem(status: int, slug: str, title: str, detail: str) -> dict[str, Any]:
     return {"type": f"/problems/{slug}", "title": title, "status": status, "detail": detail}
 
 
-_INTERNAL = _problem(500, "internal-error", "Internal error", "The service failed; this has been logged.")
+def other(slug: str, detail: str) -> tuple[int, dict[str, Any]]:
+    """Status and body of one of OTHERS."""
+    status, title = OTHERS[slug]
+    return status, _problem(status, slug, title, detail)
+
+
+_, _INTERNAL = other("internal-error", "The service failed; this has been logged.")
 
 
 def batch_problem(index: int, error: errors.LedgerError) -> tuple[int, dict[str, Any]]:
@@ -105,4 +118,5 @@ def batch_problem(index: int, error: errors.LedgerError) -> tuple[int, dict[str,
     if status >= 500:
         return status, inner
     detail = f"Command {index} was refused, so none was carried out: {error}"
-    return 409, _problem(409, "batch-refused", "The batch is refused", detail) | {"index": index, "problem": inner}
+    status, outer = other("batch-refused", detail)
+    return status, outer | {"index": index, "problem": inner}

@@ -21,6 +21,12 @@ from projections.reports import Days, Report
 DEFAULT_DAYS = 31
 MAX_DAYS = 3_660
 MAX_PREFIX_CHARACTERS = 100
+# What the rows of a report can be summed by; the first is what is meant where nothing is said.
+GROUPINGS: dict[str, Sequence[tuple[str, ...]]] = {
+    "movements": [("day", "sku"), ("day",), ("sku",)],
+    "shortages": [("day", "sku"), ("day",), ("sku",)],
+    "valuation": [("day",), ("day", "sku")],
+}
 
 
 def stock(query: Query, reader: Reader) -> Report:
@@ -35,15 +41,15 @@ def stock(query: Query, reader: Reader) -> Report:
 
 
 def movements(query: Query, _reader: Reader) -> Report:
-    return reports.movements(*_daily(query, [("day", "sku"), ("day",), ("sku",)]))
+    return reports.movements(*_daily(query, GROUPINGS["movements"]))
 
 
 def shortages(query: Query, _reader: Reader) -> Report:
-    return reports.shortages(*_daily(query, [("day", "sku"), ("day",), ("sku",)]))
+    return reports.shortages(*_daily(query, GROUPINGS["shortages"]))
 
 
 def valuation(query: Query, _reader: Reader) -> Report:
-    return reports.valuation(*_daily(query, [("day",), ("day", "sku")]))
+    return reports.valuation(*_daily(query, GROUPINGS["valuation"]))
 
 
 def reservations(query: Query, _reader: Reader) -> Report:
@@ -123,17 +129,17 @@ class Body:
         self._opened.close()
 
 
-class Reports:
-    def __init__(self, service: Service) -> None:
-        self._service = service
+class ReportOf:
+    """The report of that name."""
 
-    def on_get(self, req: falcon.Request, resp: falcon.Response, name: str) -> None:
-        if name not in REPORTS:
-            raise falcon.HTTPNotFound(description=f"There is no report {name!r}: there are {', '.join(REPORTS)}.")
-        make, parameters = REPORTS[name]
-        requests.known_parameters(req, "format", *parameters)
+    def __init__(self, name: str, service: Service) -> None:
+        self._service = service
+        self._make, self._parameters = REPORTS[name]
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        requests.known_parameters(req, "format", *self._parameters)
         media_type, form = FORMS[_form(req)]
-        report = make(req, self._service.reader)
+        report = self._make(req, self._service.reader)
         opened = self._service.reader.reports.open(report)
         reflected = opened.reflected
         resp.content_type = media_type

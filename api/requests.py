@@ -28,9 +28,9 @@ DEFAULT_LIMIT = 100
 MAX_LIMIT = 500
 
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}", re.ASCII)
-_KEY = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
+KEY = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
 _ETAG = r'"([0-9]{1,19})(?:-[0-9]{1,19})?"'
-_ETAGS = re.compile(rf"\s*{_ETAG}\s*(?:,\s*{_ETAG}\s*){{0,31}}", re.ASCII)
+ETAGS = re.compile(rf"[ \t]*{_ETAG}[ \t]*(?:,[ \t]*{_ETAG}[ \t]*){{0,31}}", re.ASCII)
 _VERSION = re.compile(_ETAG, re.ASCII)
 
 B = TypeVar("B", bound=Struct)
@@ -166,7 +166,7 @@ def key(req: falcon.Request) -> Key | None:
     given = req.get_header("Idempotency-Key")
     if given is None:
         return None
-    if not _KEY.fullmatch(given):
+    if not KEY.fullmatch(given):
         raise InvalidError({"Idempotency-Key": "must have 1 to 255 visible ASCII characters"})
     conditions = (req.get_header("If-Match") or "", req.get_header("If-None-Match") or "")
     parts = (req.method, req.path, req.query_string, *conditions, raw_body(req))
@@ -190,9 +190,18 @@ def precondition(req: falcon.Request) -> Precondition | None:
         return None
     if match.strip() == "*":
         return Precondition(None)
-    if not _ETAGS.fullmatch(match):
+    if not ETAGS.fullmatch(match):
         raise InvalidError({"If-Match": 'must be *, or versions as ETag gives them, such as "7"'})
     return Precondition(frozenset(int(version) for version in _VERSION.findall(match)))
+
+
+def is_known(req: falcon.Request, etag: str) -> bool:
+    """Whether the caller has that version already, as a read's If-None-Match says (RFC 9110, 13.1.2)."""
+    known = req.get_header("If-None-Match")
+    if known is None:
+        return False
+    names = {name.strip().removeprefix("W/") for name in known.split(",")}
+    return etag in names or "*" in names
 
 
 def limit(req: falcon.Request) -> int:

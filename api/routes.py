@@ -33,6 +33,8 @@ class Route:
         self.needs: Mapping[str, tuple[Scope, ...]] = {
             method.upper(): self._scopes(asked) for method, asked in access.items()
         }
+        if "GET" in self.needs:  # which HEAD is without the body (RFC 9110, 9.3.2)
+            self.needs = {**self.needs, "HEAD": self.needs["GET"]}
 
     def _scopes(self, asked: Access) -> tuple[Scope, ...]:
         if asked == OPEN:
@@ -44,7 +46,9 @@ class Route:
 
     def add_to(self, app: "falcon.App[Any, Any]", service: Service) -> None:
         """Raises RouteError unless there is a responder for each method that has a scope, and the other way round."""
-        resource = self.make(service)
+        resource: Any = self.make(service)
+        if "HEAD" in self.needs and not hasattr(resource, "on_head"):
+            resource.on_head = resource.on_get
         responders = set(map_http_methods(resource))
         if responders != set(self.needs):
             names = ", ".join(sorted(responders ^ set(self.needs)))

@@ -7,7 +7,7 @@ from uuid import UUID
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from ledger.errors import Shortage
-from ledger.identifiers import Amount, Quantity, Text, TtlSeconds
+from ledger.identifiers import Amount, Name, Quantity, Text, TtlSeconds
 from ledger.items import Item
 from ledger.products import Product
 from ledger.reservations import HeldLine, Reservation, State
@@ -227,9 +227,9 @@ class ShortageAnswer(Struct, frozen=True, kw_only=True):
 
 
 class LineBody(Body, frozen=True, kw_only=True):
-    sku: Text
+    sku: Name
     quantity: Quantity | UnsetType = UNSET
-    sn: Text | UnsetType = UNSET
+    sn: Name | UnsetType = UNSET
 
 
 Lines = Annotated[list[LineBody], Meta(min_length=1, max_length=MAX_LINES)]

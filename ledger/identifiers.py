@@ -19,7 +19,21 @@ TtlSeconds = Annotated[int, Meta(ge=1, le=MAX_TTL_SECONDS)]
 # PostgreSQL's text holds no NUL.
 Text = Annotated[str, Meta(max_length=MAX_TEXT_CHARACTERS, pattern=r"\A[^\x00]*\Z")]
 
-_FORBIDDEN = re.compile(r"[/\x00-\x1f\x7f-\x9f\ufffe\uffff]")
+# What str.strip takes away, and what must not be within; written so that every dialect of patterns reads the same.
+_SPACES = r"\t-\r\x1c- \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+_CONTROLS = r"/\x00-\x1f\x7f-\x9f\ufffe\uffff"
+_FORBIDDEN = re.compile(f"[{_CONTROLS}]")
+# What `identifier` takes, as a JSON Schema says it: the pattern bounds the length too. The check itself stays there,
+# where it can say what is wrong.
+NAMED = Meta(
+    extra_json_schema={
+        "minLength": 1,
+        "pattern": rf"^[{_SPACES}]*[^{_SPACES}{_CONTROLS}]"
+        rf"([^{_CONTROLS}]{{0,{MAX_IDENTIFIER_CHARACTERS - 2}}}[^{_SPACES}{_CONTROLS}])?[{_SPACES}]*$",
+    }
+)
+Name = Annotated[str, NAMED]
+
 _DIGITS = re.compile(r"[0-9]{1,16}", re.ASCII)
 
 

@@ -25,6 +25,7 @@ from tests.api.conftest import MakeKey
 from tests.conftest import drop_ledger
 
 NAMES = {
+    "file": "start-1.js",
     "sku": "A",
     "sn": "1",
     "quantity_text": "1",
@@ -98,9 +99,11 @@ def shop(postgres_url: str) -> Iterator[Shop]:
 
 
 def assert_problem(answer: Result, status: int, slug: str) -> None:
+    """HEAD has no body to look at."""
     assert (answer.status_code, answer.headers["Content-Type"]) == (status, "application/problem+json")
-    assert (answer.json["status"], answer.json["type"]) == (status, f"/problems/{slug}")
     assert answer.headers["X-Request-Id"]
+    if answer.content:
+        assert (answer.json["status"], answer.json["type"]) == (status, f"/problems/{slug}")
 
 
 @pytest.mark.parametrize(("method", "template", "needs"), ASKED, ids=[f"{m} {t}" for m, t, _ in ASKED])
@@ -116,13 +119,14 @@ def test_a_route_is_closed_to_every_key_but_those_with_its_scope(
         assert_problem(answer, 401, "unauthorized")
         error = "" if name == "no key" else ', error="invalid_token"'
         assert answer.headers["WWW-Authenticate"] == f'Bearer realm="stockledger"{error}'
-        assert sorted(answer.json) == ["detail", "status", "title", "type"]
+        assert method == "HEAD" or sorted(answer.json) == ["detail", "status", "title", "type"]
     for scope in set(SCOPES) - set(needs):
         answer = shop.client.simulate_request(method, path, headers=bearer(shop.of_scope[scope]), json=body)
         assert_problem(answer, 403, "forbidden")
-        assert answer.json["required_scopes"] == list(needs)
         assert f'error="insufficient_scope", scope="{" ".join(needs)}"' in answer.headers["WWW-Authenticate"]
-        assert all(scope in answer.json["detail"] for scope in needs)
+        if method != "HEAD":
+            assert answer.json["required_scopes"] == list(needs)
+            assert all(scope in answer.json["detail"] for scope in needs)
     assert seen(shop.conn) == before
 
     for scope in needs:
@@ -135,7 +139,7 @@ def test_what_is_open_takes_no_key_and_minds_no_bad_one(shop: Shop):
 
     for method, template in opened:
         for headers in shop.bad.values():
-            assert shop.client.simulate_request(method, template, headers=headers).status_code == 200
+            assert shop.client.simulate_request(method, concrete(template), headers=headers).status_code == 200
     assert len(opened) >= 4
 
 
