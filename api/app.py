@@ -2,7 +2,6 @@
 
 import re
 from functools import partial
-from typing import Any
 
 import falcon
 
@@ -13,6 +12,7 @@ from api import (
     fungible,
     health,
     history,
+    metrics,
     non_fungible,
     problems,
     reports,
@@ -24,6 +24,7 @@ from api.guard import Guard, Known
 from api.messages import Parser
 from api.routes import OPEN, Route
 from api.service import Service
+from api.telemetry.requests import Requests
 from ledger.errors import LedgerError
 from ledger.gathering import work_until
 
@@ -58,6 +59,7 @@ ROUTES: tuple[Route, ...] = (
     Route("/api/fulfilment-requests", reservations.FulfilmentRequests, get="read"),
     *(Route(f"/api/reports/{name}", partial(reports.ReportOf, name), get="read") for name in reports.REPORTS),
     Route("/api/events", events.Events, get="audit:read"),
+    Route("/metrics", metrics.Metrics, get="read"),
     Route("/health/live", lambda _: health.Live(), get=OPEN),
     Route("/health/ready", health.Ready, get=OPEN),
     Route("/openapi.json", lambda _: documents.OpenApi(lambda: ROUTES), get=OPEN),
@@ -66,13 +68,14 @@ ROUTES: tuple[Route, ...] = (
 )
 
 
-def create_app(service: Service, known: Known | None = None) -> "falcon.App[falcon.Request, falcon.Response]":
-    """The WSGI application; it opens nothing and starts nothing. Without `known`, anybody may do everything."""
-    needs = {route.template: route.needs for route in ROUTES}
-    middleware: list[Any] = [Envelope(ANYBODY if known is None else NOBODY)]
-    if known is not None:
-        middleware.append(Guard(needs, known))
-    app = falcon.App(middleware=middleware)
+def create_app(
+    service: Service, known: Known | None = None, watched: Requests | None = None
+) -> "falcon.App[falcon.Request, falcon.Response]":
+    """The WSGI application; it opens nothing and starts nothing.
+
+    Without `known`, anybody may do everything; without `watched`, requests are watched in the usual way.
+    """
+    app = falcon.App()
     app.req_options.strip_url_path_trailing_slash = False
     app.req_options.auto_parse_qs_csv = False
     app.set_error_serializer(lambda req, resp, error: problems.http_problem(req, resp, error, {}))
@@ -81,6 +84,9 @@ def create_app(service: Service, known: Known | None = None) -> "falcon.App[falc
     app.add_error_handler(LedgerError, problems.ledger_problem)
     for route in ROUTES:
         route.add_to(app, service)
+    app.add_middleware(Envelope(ANYBODY if known is None else NOBODY, watched or Requests(service.telemetry)))
+    if known is not None:
+        app.add_middleware(Guard({route.template: route.needs for route in ROUTES}, known))
     return app
 
 
@@ -100,10 +106,14 @@ def is_light(request: Parser) -> bool:
 
 
 class Envelope:
-    """What every request and answer carries, whatever the route; `caller` is who asks until it shows a key."""
+    """What every request and answer carries, whatever the route, and what is made of it once it is answered.
 
-    def __init__(self, caller: Caller) -> None:
+    `caller` is who asks until it shows a key.
+    """
+
+    def __init__(self, caller: Caller, watched: Requests) -> None:
         self._caller = caller
+        self._watched = watched
 
     def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
         req.context.caller = self._caller
@@ -119,3 +129,4 @@ class Envelope:
             getattr(resp.stream, "close", lambda: None)()
             resp.stream = iter(())
         work_until(float("inf"))  # the thread has no caller any longer
+        self._watched.answered(req, resp)

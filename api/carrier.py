@@ -55,8 +55,8 @@ class Carrier(gathering.Carrier):
             self._loop.switch()
 
     @property
-    def waiting(self) -> bool:
-        return bool(self._parked)
+    def waiting(self) -> int:
+        return len(self._parked)
 
     def parking(self) -> Parking:
         return Parking()

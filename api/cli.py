@@ -1,7 +1,6 @@
 """The command line: its commands, their flags, and what becomes of errors."""
 
 import argparse
-import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -24,6 +23,7 @@ from api.commands import (
     verify,
 )
 from api.settings import SETTINGS, SettingError, Settings, read_settings
+from api.telemetry import logs
 from ledger.export.manifest import ExportError
 from ledger.store.embedded import EmbeddedPostgresError
 from ledger.store.keys import KeyRefusedError
@@ -41,17 +41,23 @@ class Command(NamedTuple):
 
 
 ACCESS = ("AUTH", "RATE_LIMIT", "RATE_BURST")
-DATABASE = ("DATABASE_URL", "DATA_DIR", "SCHEMA")
+LOG = ("LOG", "LOG_LEVEL")
+DATABASE = ("DATABASE_URL", "DATA_DIR", "SCHEMA", *LOG)
+READY = ("EXPIRY_LAG_LIMIT", "FOLLOWER_LAG_LIMIT")
+WATCHED = ("ACCESS_LOG", "SLOW_MS", "TRACES")
+SERVED = ("HOST", "PORT", "WORKERS", "THREADS", "RESERVATION_TTL", "IDEMPOTENCY_DAYS")
 COMMANDS = (
     Command(
         "serve",
         serve.run,
         "run the whole service",
-        ("HOST", "PORT", "WORKERS", "THREADS", "RESERVATION_TTL", "IDEMPOTENCY_DAYS", *ACCESS, *DATABASE),
+        (*SERVED, *ACCESS, *READY, *WATCHED, *DATABASE),
     ),
     Command("expire", expire.run, "run the expiry process alone", ("IDEMPOTENCY_DAYS", *DATABASE)),
     Command("follow", follow.run, "keep the read models that reports are made from, alone", DATABASE),
-    Command("migrate", migrate.run, "bring the schema of DATABASE_URL up to date, and end", ("DATABASE_URL", "SCHEMA")),
+    Command(
+        "migrate", migrate.run, "bring the schema of DATABASE_URL up to date, and end", ("DATABASE_URL", "SCHEMA", *LOG)
+    ),
     Command("keys", keys.run, "make, list and revoke the keys of the HTTP API", DATABASE, keys.add_arguments),
     Command(
         "report",
@@ -98,10 +104,10 @@ COMMANDS = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `stockledger`; returns the exit status: 0, 1 when something failed, 2 for a bad setting."""
     parsed = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         command: Command = parsed.command
         settings = read_settings({s.name: getattr(parsed, s.name, None) for s in SETTINGS}, os.environ)
+        logs.configure(settings.log, settings.log_level)
         return command.run(settings, parsed)
     except SettingError as error:
         print(f"stockledger: {error}", file=sys.stderr)

@@ -246,6 +246,7 @@ class Refusal(Answer, ErrorTask):
             request_id = uuid.uuid4().hex
         if error.code == InternalServerError.code:
             logger.error("the exception above is the answer to request %s", request_id)
+        self.channel.server.refused(asked.command, error.code, slug, request_id)
         self.status = f"{error.code} {title}"
         self.response_headers = [("Content-Type", "application/problem+json"), ("X-Request-Id", request_id)]
         self.content_length = len(body)

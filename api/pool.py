@@ -23,6 +23,11 @@ class Pool:
         for _ in range(threads):
             self._add_thread()
 
+    @property
+    def waiting(self) -> int:
+        """Channels that wait for a thread."""
+        return self._waiting.qsize()
+
     def add_task(self, channel: "Channel") -> None:
         self._waiting.put(channel)
 

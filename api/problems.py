@@ -88,14 +88,15 @@ def http_problem(_req: falcon.Request, resp: falcon.Response, error: falcon.HTTP
 
 
 def unexpected_problem(req: falcon.Request, resp: falcon.Response, error: Exception, _params: Any) -> None:
-    """A defect of ours: logged with its stack, told without it."""
-    logger.error("%s %s failed", req.method, req.path, exc_info=error)
+    """A defect of ours: logged with its stack (telemetry.requests), told without it."""
+    req.context.error = error
     write(resp, 500, _INTERNAL)
 
 
 def write(resp: falcon.Response, status: int, body: dict[str, Any]) -> None:
     resp.status = status
     resp.content_type = "application/problem+json"
+    resp.context.problem = body["type"].removeprefix("/problems/")
     resp.data = msgspec.json.encode(body)
 
 

@@ -59,7 +59,7 @@ def check_method(req: falcon.Request) -> None:
 def check_wait(req: falcon.Request) -> None:
     """Raises BusyError for a request that has waited too long for a thread, before any work is done for it."""
     now = time.monotonic()
-    arrived = req.env.get("stockledger.arrived", now)
+    arrived = req.env.setdefault("stockledger.arrived", now)
     if now - arrived > MAX_QUEUED_SECONDS:
         raise BusyError
     work_until(arrived + MAX_ANSWER_SECONDS)

@@ -62,6 +62,7 @@ def serve_worker(
     drain_seconds: float = 10.0,
     idle_seconds: float = IDLE_SECONDS,
     on_drain: Callable[[], None] = lambda: None,
+    on_start: "Callable[[Server], None]" = lambda _: None,
 ) -> None:
     """Answer requests from `sock` until SIGTERM or SIGINT, then drain and return; main thread only.
 
@@ -70,6 +71,7 @@ def serve_worker(
     Requests of which `carried` is true run in the loop's thread, see carrier.py; the others in one of `threads`.
     """
     server = Server(app, sock, threads=threads, carried=carried, idle_seconds=idle_seconds)
+    on_start(server)
     # A supervised worker ignores SIGINT (see supervisor.py) and must go on doing so.
     heeded = [number for number in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(number) != signal.SIG_IGN]
     before = {number: signal.signal(number, lambda *_: server.drain()) for number in heeded}
@@ -100,6 +102,9 @@ class Server(TcpWSGIServer):
         idle_seconds: float,
     ) -> None:
         self.idle_seconds = idle_seconds
+        # Told of each request that the server itself refuses: method, status, problem, request id.
+        self.refused: Callable[[str, int, str, str], None] = lambda *_: None
+        self._pool = Pool(threads)
         self._is_carried = carried
         self._carrier = Carrier(self.wake_loop)
         self._listener = sock
@@ -116,7 +121,7 @@ class Server(TcpWSGIServer):
             app,
             {},
             _sock=sock,
-            dispatcher=Pool(threads),  # type: ignore[arg-type]  # of a dispatcher only add_task is used
+            dispatcher=self._pool,  # type: ignore[arg-type]  # of a dispatcher only add_task is used
             adj=adjustments(sock),
             sockinfo=(sock.family, sock.type, sock.proto, sock.getsockname()),
             bind_socket=False,
@@ -126,6 +131,10 @@ class Server(TcpWSGIServer):
         self.interest = select.EPOLLIN
         for fileno in self._map:
             self._epoll.register(fileno, select.EPOLLIN)
+
+    def waiting(self) -> tuple[int, int]:
+        """Requests in the loop's thread that wait for their answer, and requests that wait for a thread."""
+        return self._carrier.waiting, self._pool.waiting
 
     def serve(self, drain_seconds: float, on_drain: Callable[[], None]) -> None:
         """Serve until `drain` has been called and is done, or has lasted for `drain_seconds`."""

@@ -5,10 +5,11 @@ from typing import Any
 from uuid import UUID
 
 import falcon
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Struct, UnsetType, field
 
 from api import answers, requests
 from api.access import permit
+from api.telemetry.process import Telemetry
 from ledger.commands import Command
 from ledger.errors import InvalidError
 from ledger.ledger import Ledger
@@ -19,12 +20,16 @@ class Service(Struct, frozen=True):
     ledger: Ledger
     reader: Reader
     reservation_ttl_seconds: int
+    expiry_lag_limit_seconds: float = 60
+    follower_lag_limit_seconds: float = 300
+    telemetry: Telemetry = field(default_factory=Telemetry.alone)
 
     def answer(self, req: falcon.Request, resp: falcon.Response, command: Command) -> Any:
         """Have a command carried out and answer with what it left behind; returns the body.
 
         Raises ForbiddenError if the caller lacks a scope that the command asks for.
         """
+        req.context.command = command  # for the log and for traces
         permit(req.context.caller, command)
         return answers.handled(req, resp, command, self.ledger.handle(command))
 

@@ -32,6 +32,13 @@ class Settings(Struct, frozen=True, kw_only=True):
     auth: bool | None
     rate_limit: int
     rate_burst: int
+    expiry_lag_limit_seconds: int
+    follower_lag_limit_seconds: int
+    log: str
+    log_level: str
+    access_log: bool
+    slow_ms: int
+    traces: bool
     database_url: str | None
 
 
@@ -55,6 +62,19 @@ def _whole(low: int, high: int) -> Callable[[str], int]:
         return int(text)
 
     return parse
+
+
+def _one_of(*words: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in words:
+            raise SettingError(f"must be {', '.join(words[:-1])} or {words[-1]}")
+        return text
+
+    return parse
+
+
+def _switch(text: str) -> bool:
+    return _one_of("on", "off")(text) == "on"
 
 
 def _host(text: str) -> str:
@@ -127,6 +147,30 @@ SETTINGS = (
     Setting("STOCKLEDGER_AUTH", "auto", "on: requests need a key; auto: off on the loopback with embedded data", _auth),
     Setting("STOCKLEDGER_RATE_LIMIT", "0", "requests a second that a key may make; 0: no limit", _whole(0, 1_000_000)),
     Setting("STOCKLEDGER_RATE_BURST", "100", "requests that it may make at once before that", _whole(1, 1_000_000)),
+    Setting(
+        "STOCKLEDGER_EXPIRY_LAG_LIMIT",
+        "60",
+        "seconds that expired reservations may wait to be written down while the service counts as ready",
+        _whole(1, MAX_TTL_SECONDS),
+    ),
+    Setting(
+        "STOCKLEDGER_FOLLOWER_LAG_LIMIT",
+        "300",
+        "seconds that the read models of reports may be behind while the service counts as ready",
+        _whole(1, MAX_TTL_SECONDS),
+    ),
+    Setting(
+        "STOCKLEDGER_LOG",
+        "auto",
+        "log lines as json or text; auto: text on a terminal",
+        _one_of("auto", "json", "text"),
+    ),
+    Setting(
+        "STOCKLEDGER_LOG_LEVEL", "info", "least level that is logged", _one_of("debug", "info", "warning", "error")
+    ),
+    Setting("STOCKLEDGER_ACCESS_LOG", "off", "on: a log line for every request, not only those that fail", _switch),
+    Setting("STOCKLEDGER_SLOW_MS", "1000", "milliseconds from which a request is logged as slow", _whole(1, 60_000)),
+    Setting("STOCKLEDGER_TRACES", "off", "on: OpenTelemetry traces, to where OTEL_... variables say", _switch),
     Setting("DATABASE_URL", "", "PostgreSQL to use, postgresql://...; without it the embedded one", _url),
 )
 
@@ -156,5 +200,12 @@ def read_settings(flags: Mapping[str, str | None], environment: Mapping[str, str
         auth=values["STOCKLEDGER_AUTH"],
         rate_limit=values["STOCKLEDGER_RATE_LIMIT"],
         rate_burst=values["STOCKLEDGER_RATE_BURST"],
+        expiry_lag_limit_seconds=values["STOCKLEDGER_EXPIRY_LAG_LIMIT"],
+        follower_lag_limit_seconds=values["STOCKLEDGER_FOLLOWER_LAG_LIMIT"],
+        log=values["STOCKLEDGER_LOG"],
+        log_level=values["STOCKLEDGER_LOG_LEVEL"],
+        access_log=values["STOCKLEDGER_ACCESS_LOG"],
+        slow_ms=values["STOCKLEDGER_SLOW_MS"],
+        traces=values["STOCKLEDGER_TRACES"],
         database_url=values["DATABASE_URL"],
     )

@@ -3,6 +3,7 @@
 Two round trips, each a pipeline: the first loads behind the lock, the second writes and commits.
 """
 
+import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Protocol
@@ -82,6 +83,7 @@ class Batch:
         self.results: list[list[Result]] = []
         self.entries: list[Entry] = []
         self._appended = 0
+        self.commit_seconds: float | None = None
 
     def run(self, conn: BoundedConnection, log: Log, read_models: ReadModels) -> None:
         """Run the transaction. An exception leaves it to the caller to roll back or, once sent, to find out."""
@@ -135,7 +137,9 @@ class Batch:
         if self._note:
             self._note(trip, self)
         end = trip.ask("COMMIT")
+        started = time.monotonic()
         trip.go()
+        self.commit_seconds = time.monotonic() - started
         if end.status != "COMMIT":
             raise psycopg.InternalError(f"COMMIT was answered with {end.status}")
 

@@ -14,6 +14,7 @@ from ledger.batch import Batch, ReadModels, Result
 from ledger.commands import Group
 from ledger.errors import BusyError, DatabaseAwayError, DefectError, LedgerError, OutcomeUnknownError
 from ledger.events import Entry
+from ledger.figures import Figures
 from ledger.gathering import Gathering, Ticket
 from ledger.store.connection import BoundedConnection
 from ledger.store.log import Log
@@ -40,6 +41,7 @@ class Committer:
         self._log = log
         self._read_models = read_models
         self._conn: BoundedConnection | None = None
+        self.figures = Figures()
         self.gathering: Gathering[Group, Sequence[Result]] = Gathering(
             "committer",
             self._settle,
@@ -53,7 +55,13 @@ class Committer:
 
         Raises the UnavailableError that stands for all of them, or DefectError.
         """
-        return self.gathering.ask(group)
+        try:
+            results = self.gathering.ask(group)
+        except LedgerError as error:
+            self.figures.failed(group, error)
+            raise
+        self.figures.told(group, results)
+        return results
 
     def stop(self) -> None:
         """Finish what waits, then end."""
@@ -66,8 +74,12 @@ class Committer:
     def _settle(self, tickets: Tickets) -> None:
         """Run one transaction for all; if it fails for a reason of its own content, one for each."""
         batch = Batch([ticket.question for ticket in tickets])
+        self.figures.begun(batch.groups, tickets[0].asked_at)
         try:
-            self._run(batch)
+            try:
+                self._run(batch)
+            finally:
+                self.figures.ended(batch)
         except LedgerError as error:
             for ticket in tickets:
                 ticket.answer(error)
@@ -85,7 +97,8 @@ class Committer:
         try:
             self._settle([ticket])
         except Exception:
-            logger.exception("a request failed")
+            first = ticket.question.commands[0]
+            logger.exception("a request failed", extra={"fields": {"request_id": first.request_id}})
             ticket.answer(DefectError())
 
     def _run(self, batch: Batch) -> None:

@@ -65,12 +65,16 @@ logger = logging.getLogger(__name__)
 
 
 class Ticket(Generic[Q, A]):
-    """A question that one caller waits for. `taken` once it is being answered, `given_up` once nobody waits."""
+    """A question that one caller waits for, since `asked_at` (time.monotonic).
 
-    __slots__ = ("_carrier", "_done", "_parking", "_result", "given_up", "question", "taken")
+    `taken` once it is being answered, `given_up` once nobody waits.
+    """
+
+    __slots__ = ("_carrier", "_done", "_parking", "_result", "asked_at", "given_up", "question", "taken")
 
     def __init__(self, question: Q) -> None:
         self.question = question
+        self.asked_at = time.monotonic()
         self.taken = False
         self.given_up = False
         self._result: A | LedgerError | None = None
@@ -139,6 +143,11 @@ class Gathering(Generic[Q, A]):
 
     def is_alive(self) -> bool:
         return self._thread.is_alive()
+
+    @property
+    def waiting(self) -> int:
+        """How much waits to be taken."""
+        return self._waiting
 
     def ask(self, question: Q) -> A:
         """Wait for the answer; raises the LedgerError that stands for it.

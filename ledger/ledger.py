@@ -7,6 +7,7 @@ from ledger.commands import Command, Group, Key
 from ledger.committer import Committer
 from ledger.decide import Outcome
 from ledger.errors import LedgerError
+from ledger.figures import Figures
 from ledger.store.connection import WRITE_SECONDS, connect
 from ledger.store.log import Log
 
@@ -39,6 +40,15 @@ class Ledger:
 
     def is_alive(self) -> bool:
         return self._committer.is_alive()
+
+    @property
+    def figures(self) -> Figures:
+        return self._committer.figures
+
+    @property
+    def waiting(self) -> int:
+        """Commands that wait for a transaction."""
+        return self._committer.gathering.waiting
 
     def close(self) -> None:
         """Finish what waits, then end."""

@@ -43,6 +43,11 @@ class Lookups(Generic[N, F]):
         except OutcomeUnknownError:  # nothing was to be recorded, so nothing is unknown: there was no answer
             raise DatabaseAwayError from None
 
+    @property
+    def waiting(self) -> int:
+        """Names that wait for a query."""
+        return self._gathering.waiting
+
     def close(self) -> None:
         self._gathering.stop()
         self._disconnect()

@@ -82,6 +82,12 @@ class Reader:
         except (psycopg.OperationalError, PoolTimeout) as error:
             raise DatabaseAwayError from error
 
+    def use(self) -> tuple[int, int, int]:
+        """Connections of the pool that are in use and that are not, and how many readers wait for one."""
+        found = self._pool.get_stats()
+        opened, idle = found.get("pool_size", 0), found.get("pool_available", 0)
+        return opened - idle, idle, found.get("requests_waiting", 0)
+
     def close(self) -> None:
         self.arrivals.stop()
         self.fungibles.close()

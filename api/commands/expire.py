@@ -9,6 +9,8 @@ from uuid import UUID
 
 from api.database import database
 from api.settings import Settings
+from api.telemetry import sources
+from api.telemetry.process import Telemetry
 from ledger.expiry import Expiry
 from ledger.ledger import Ledger
 from ledger.store import idempotency
@@ -27,10 +29,12 @@ def run(settings: Settings, _chosen: argparse.Namespace) -> int:
     return 0
 
 
-def work(settings: Settings, url: str) -> None:
+def work(settings: Settings, url: str, telemetry: Telemetry | None = None) -> None:
     """Work until SIGTERM or SIGINT; any number of these may run side by side."""
     ledger = Ledger(url, settings.schema, InlineReadModels())
     reader = Reader(url, settings.schema, max_connections=1)
+    if telemetry is not None:
+        sources.tell_of_ledger(telemetry, ledger)
     next_forget = time.monotonic()
 
     def due(limit: int) -> tuple[Sequence[UUID], float | None]:

@@ -14,10 +14,15 @@ from api.commands import expire, follow
 from api.database import database
 from api.keys import HeldKeys
 from api.rates import Rates
-from api.server import open_socket, serve_worker
+from api.server import Server, open_socket, serve_worker
 from api.service import Service
 from api.settings import SettingError, Settings
 from api.supervisor import Child, supervise
+from api.telemetry import sources
+from api.telemetry.board import Board
+from api.telemetry.process import Telemetry
+from api.telemetry.requests import Requests
+from api.telemetry.traces import Spans, is_installed
 from ledger.ledger import Ledger
 from ledger.store.embedded import EmbeddedPostgres
 from projections.inline import InlineReadModels
@@ -31,6 +36,8 @@ OBJECTS_BETWEEN_COLLECTIONS = 20_000
 
 def run(settings: Settings, _chosen: argparse.Namespace) -> int:
     """PostgreSQL if it is the embedded one, migrations, HTTP workers, the expiry process and the follower."""
+    if settings.traces and not is_installed():
+        raise SettingError("STOCKLEDGER_TRACES needs an extra: pip install 'stockledger[otel]'")
     with _listen(settings) as sock:
         takes_keys = _takes_keys(settings, sock)
         with database(settings) as (url, postgres):
@@ -58,21 +65,26 @@ def _is_loopback(host: str) -> bool:
 
 def _supervise(settings: Settings, url: str, sock: socket, postgres: EmbeddedPostgres | None, takes_keys: bool) -> int:
     rates = Rates(settings.rate_limit, settings.rate_burst) if settings.rate_limit and takes_keys else None
+    works: dict[str, Callable[[Telemetry], None]] = {
+        f"worker-{number}": lambda telemetry: _work(settings, url, sock, telemetry, takes_keys, rates)
+        for number in range(1, settings.workers + 1)
+    }
+    works["expiry"] = lambda telemetry: expire.work(settings, url, telemetry)
+    works["follower"] = lambda _: follow.work(settings, url)
+    board = Board(list(works))
 
-    def child(name: str, work: Callable[[], None]) -> Child:
+    def child(name: str, work: Callable[[Telemetry], None]) -> Child:
         def run() -> None:
             if postgres is not None:
                 postgres.after_fork_in_child()
-            work()
+            telemetry = Telemetry(board, name)
+            sources.log_behind(telemetry)
+            with telemetry.publishing():
+                work(telemetry)
 
         return Child(name, run)
 
-    children = [
-        child(f"worker-{n}", lambda: _work(settings, url, sock, takes_keys, rates))
-        for n in range(1, settings.workers + 1)
-    ]
-    children.append(child("expiry", lambda: expire.work(settings, url)))
-    children.append(child("follower", lambda: follow.work(settings, url)))
+    children = [child(name, work) for name, work in works.items()]
     return supervise(children, on_tick=None if postgres is None else lambda: _watch(postgres))
 
 
@@ -81,7 +93,9 @@ def _watch(postgres: EmbeddedPostgres) -> None:
         logging.getLogger(__name__).warning("the embedded PostgreSQL had died and was started again")
 
 
-def _work(settings: Settings, url: str, sock: socket, takes_keys: bool, rates: Rates | None) -> None:
+def _work(
+    settings: Settings, url: str, sock: socket, telemetry: Telemetry, takes_keys: bool, rates: Rates | None
+) -> None:
     """One HTTP process: its own committer and pool, opened after the fork."""
     # What there is now stays: it needs no looking through for garbage, and its pages can be shared.
     gc.freeze()
@@ -89,10 +103,35 @@ def _work(settings: Settings, url: str, sock: socket, takes_keys: bool, rates: R
     ledger = Ledger(url, settings.schema, InlineReadModels())
     reader = Reader(url, settings.schema, max_connections=min(READER_CONNECTIONS, settings.threads))
     keys = HeldKeys(url, settings.schema, rates) if takes_keys else None
-    app = create_app(Service(ledger, reader, settings.reservation_ttl_seconds), keys)
+    service = Service(
+        ledger,
+        reader,
+        settings.reservation_ttl_seconds,
+        settings.expiry_lag_limit_seconds,
+        settings.follower_lag_limit_seconds,
+        telemetry,
+    )
+    spans = Spans() if settings.traces else None
+    watched = Requests(telemetry, slow_seconds=settings.slow_ms / 1000, log_all=settings.access_log, spans=spans)
+    sources.tell_of_ledger(telemetry, ledger)
+    sources.tell_of_reader(telemetry, reader)
+
+    def on_start(server: Server) -> None:
+        server.refused = watched.refused
+        sources.tell_of_server(telemetry, server)
+
     try:
-        serve_worker(app, sock, threads=settings.threads, carried=is_light, on_drain=reader.arrivals.stop)
+        serve_worker(
+            create_app(service, keys, watched),
+            sock,
+            threads=settings.threads,
+            carried=is_light,
+            on_start=on_start,
+            on_drain=reader.arrivals.stop,
+        )
     finally:
+        if spans is not None:
+            spans.close()
         if keys is not None:
             keys.close()
         ledger.close()

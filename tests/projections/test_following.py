@@ -310,8 +310,9 @@ def test_a_lost_connection_is_made_again(conn: Connection, follower: Follower, m
 
 
 def test_health_tells_how_far_behind_each_model_is(
-    client: testing.TestClient, ledger: Ledger, conn: Connection, follower: Follower
+    client: testing.TestClient, conn: Connection, follower: Follower, monkeypatch: pytest.MonkeyPatch
 ):
+    monkeypatch.setattr("api.condition.KEPT_SECONDS", 0)
     record(conn, STOCK_OF_PENCILS)
 
     behind = client.simulate_get("/health/ready").json["following"]
@@ -324,15 +325,16 @@ def test_health_tells_how_far_behind_each_model_is(
     assert after["valuations_daily"] == {"position": 9, "lag_events": 0, "lag_seconds": 0, "failed_position": None}
 
 
-def test_a_model_that_is_stopped_shows_in_health_and_does_not_make_the_service_unready(
-    client: testing.TestClient, conn: Connection, follower: Follower
+@pytest.mark.parametrize(("recorded_at", "status"), [(datetime.now(UTC), 200), (DAY_1, 503)], ids=["now", "long ago"])
+def test_a_model_that_is_stopped_makes_the_service_unready_once_it_is_too_far_behind(
+    client: testing.TestClient, conn: Connection, follower: Follower, recorded_at: datetime, status: int
 ):
-    record_nonsense(conn, DAY_1)
+    record_nonsense(conn, recorded_at)
     follow(follower)
 
     answer = client.simulate_get("/health/ready")
 
-    assert answer.status_code == 200
+    assert (answer.status_code, answer.json["checks"]["following"]) == (status, status == 200)
     assert answer.json["following"]["movements_daily"]["failed_position"] == 1
 
 

@@ -1,0 +1,83 @@
+"""Where the numbers of a process come from: its ledger, its reader, its server, its log."""
+
+from typing import TYPE_CHECKING
+
+from api.problems import PROBLEMS
+from api.telemetry import catalogue, logs
+from api.telemetry.process import Gauges, Labels, Numbers, Telemetry
+from ledger.decide import Outcome
+from ledger.ledger import Ledger
+from ledger.observation import added
+from projections.reader import Reader
+
+if TYPE_CHECKING:
+    from api.server import Server
+
+
+def tell_of_ledger(telemetry: Telemetry, ledger: Ledger) -> None:
+    figures, process = ledger.figures, (telemetry.name,)
+
+    def commands() -> Numbers:
+        found: dict[Labels, list[float]] = {}
+        for (command, kind), numbers in figures.commands.totals().items():
+            labels = (command.__name__, _outcome(kind))
+            found[labels] = added(found.get(labels), numbers)
+        return found
+
+    telemetry.counts(catalogue.COMMANDS, commands)
+    for metric, histogram in (
+        (catalogue.COMMAND_WAIT, figures.waits),
+        (catalogue.TRANSACTION_COMMANDS, figures.sizes),
+        (catalogue.TRANSACTION_SECONDS, figures.transactions),
+        (catalogue.COMMIT_SECONDS, figures.commits),
+    ):
+        telemetry.counts(metric, histogram.totals)
+    telemetry.gauges(
+        lambda: {
+            catalogue.COMMANDS_WAITING: {process: ledger.waiting},
+            catalogue.COMMITTER_WORKING: {process: figures.working_seconds()},
+        }
+    )
+
+
+def tell_of_reader(telemetry: Telemetry, reader: Reader) -> None:
+    name = telemetry.name
+
+    def now() -> Gauges:
+        in_use, idle, waiting = reader.use()
+        return {
+            catalogue.READERS: {(name, "in_use"): in_use, (name, "idle"): idle},
+            catalogue.READERS_WAITING: {(name,): waiting},
+            catalogue.LOOKUPS_WAITING: {(name,): reader.fungibles.waiting},
+        }
+
+    telemetry.gauges(now)
+
+
+def tell_of_server(telemetry: Telemetry, server: "Server") -> None:
+    process = (telemetry.name,)
+
+    def now() -> Gauges:
+        carried, queued = server.waiting()
+        return {
+            catalogue.CONNECTIONS: {process: len(server.active_channels)},
+            catalogue.CARRIED_WAITING: {process: carried},
+            catalogue.REQUESTS_WAITING: {process: queued},
+        }
+
+    telemetry.gauges(now)
+
+
+def log_behind(telemetry: Telemetry) -> None:
+    """Have this process log from a thread of its own, and count the lines that are too many for it."""
+    if (writer := logs.writer()) is not None:
+        writer.write_behind()
+        telemetry.counts(catalogue.LOG_LINES_DROPPED, lambda: {(): [writer.dropped]})
+
+
+def _outcome(kind: type | str) -> str:
+    if isinstance(kind, str):
+        return kind
+    if issubclass(kind, Outcome):
+        return "recorded"
+    return PROBLEMS[kind][1] if kind in PROBLEMS else "internal-error"
