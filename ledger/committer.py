@@ -85,21 +85,16 @@ class Committer:
                 ticket.answer(error)
         except Exception:
             if len(tickets) == 1:
-                raise
+                ids = [command.request_id for command in tickets[0].question.commands[:1]]
+                logger.exception("a request failed", extra={"fields": {"request_id": "".join(ids)}})
+                tickets[0].answer(DefectError())
+                return
             logger.exception("a transaction of %d requests failed; trying them one by one", len(tickets))
             for ticket in tickets:
-                self._settle_alone(ticket)
+                self._settle([ticket])
         else:
             for ticket, results in zip(tickets, batch.results, strict=True):
                 ticket.answer(results)
-
-    def _settle_alone(self, ticket: Ticket[Group, Sequence[Result]]) -> None:
-        try:
-            self._settle([ticket])
-        except Exception:
-            first = ticket.question.commands[0]
-            logger.exception("a request failed", extra={"fields": {"request_id": first.request_id}})
-            ticket.answer(DefectError())
 
     def _run(self, batch: Batch) -> None:
         """Run the batch, again if the connection turns out to have been lost before anything was committed.

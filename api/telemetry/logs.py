@@ -3,6 +3,7 @@
 A line never holds a password, a key, or what the database quotes of its rows; see `cleaned`.
 """
 
+import json
 import logging
 import re
 import sys
@@ -54,8 +55,8 @@ class TextForm(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         time = datetime.fromtimestamp(record.created).isoformat(" ", "milliseconds")
         # A caller's text must not look like a line of its own, nor move the cursor.
-        message = _encoder.encode(cleaned(record.getMessage())).decode()[1:-1]
-        facts = "".join(f" {name}={_encoder.encode(fact).decode()}" for name, fact in _fields(record).items())
+        message = json.dumps(cleaned(record.getMessage()))[1:-1]
+        facts = "".join(f" {name}={json.dumps(fact)}" for name, fact in _fields(record).items())
         line = f"{time} {record.levelname} {record.name}: {message}{facts}"
         if record.exc_info and record.exc_info[0] is not None:
             line += "\n" + cleaned(self.formatException(record.exc_info))
