@@ -105,8 +105,8 @@ def test_by_default_only_what_fails_or_is_slow_is_said(
 ):
     telemetry = Telemetry.alone()
     service = Service(ledger, reader, 3600, telemetry=telemetry)
-    quiet = testing.TestClient(create_app(service, Requests(telemetry, slow_seconds=1000)))
-    slow = testing.TestClient(create_app(service, Requests(telemetry, slow_seconds=0)))
+    quiet = testing.TestClient(create_app(service, watched=Requests(telemetry, slow_seconds=1000)))
+    slow = testing.TestClient(create_app(service, watched=Requests(telemetry, slow_seconds=0)))
 
     quiet.simulate_put("/api/fungible/A")
     quiet.simulate_get("/api/fungible/B")

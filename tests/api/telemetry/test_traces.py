@@ -75,6 +75,7 @@ def test_each_request_is_a_span_of_its_callers_trace(collector: Collector, postg
         "http.route": "/api/fungible/{sku}",
         "http.response.status_code": 200,
         "stockledger.request_id": "r1",
+        "stockledger.actor": "anonymous",
         "stockledger.command": "PutFungible",
         "stockledger.position": 1,
     }
