@@ -1,18 +1,62 @@
 """/health: `live` when the process can answer, `ready` when the ledger works and its processes keep up."""
 
-from typing import Any
+from typing import Literal
 
 import falcon
 import msgspec
+from msgspec import Struct
 
 from api import problems
 from api.access import may
 from api.condition import Condition, Watch
 from api.service import Service
-from projections.following import Lag
 
 # Callers of a command have long given up by then.
 COMMITTER_STUCK_SECONDS = 5.0
+
+
+class Expiry(Struct, frozen=True):
+    overdue: int
+    lag_seconds: float
+
+
+class Following(Struct, frozen=True):
+    """How far behind a read model is, and the event that it cannot apply, if one stops it."""
+
+    position: int
+    lag_events: int
+    lag_seconds: float
+    failed_position: int | None
+
+
+class Commands(Struct, frozen=True):
+    """In the process that answers: how many wait, and how long the transaction at work has been at it."""
+
+    waiting: int
+    working_seconds: float
+
+
+class Readers(Struct, frozen=True):
+    """Its connections for reading, and how many requests wait for one."""
+
+    in_use: int
+    idle: int
+    waiting: int
+
+
+class Details(Struct, frozen=True):
+    """Null to those who may not read. `expiry` is null while the database cannot say."""
+
+    expiry: Expiry | None
+    following: dict[str, Following]
+    commands: Commands
+    readers: Readers
+
+
+class Readiness(Struct, frozen=True):
+    status: Literal["ready"]
+    checks: dict[str, bool]
+    details: Details | None
 
 
 class Live:
@@ -28,16 +72,14 @@ class Ready:
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         condition = self._watch.now()
         checks = self._checks(condition)
-        told: dict[str, Any] = {"checks": checks}
-        if may(req, "read"):
-            told |= self._details(condition)
+        details = self._details(condition) if may(req, "read") else None
         if all(checks.values()):
-            resp.data = msgspec.json.encode({"status": "ready"} | told)
+            resp.data = msgspec.json.encode(Readiness("ready", checks, details))
             return
         failed = ", ".join(name for name, passed in checks.items() if not passed)
-        resp.set_header("Retry-After", "1")
         status, problem = problems.other("not-ready", f"Not as it should be: {failed}.")
-        problems.write(resp, status, problem | told)
+        resp.set_header("Retry-After", "1")
+        problems.write(resp, status, problem | {"checks": checks, "details": details})
 
     def _checks(self, condition: Condition) -> dict[str, bool]:
         """By name, whether it is as it should be. What only the database knows is not, while it cannot be asked."""
@@ -51,21 +93,14 @@ class Ready:
             and all(lag.seconds <= service.follower_lag_limit_seconds for lag in condition.following),
         }
 
-    def _details(self, condition: Condition) -> dict[str, Any]:
+    def _details(self, condition: Condition) -> Details:
         ledger, expiry = self._service.ledger, condition.expiry
-        in_use, idle, waiting = self._service.reader.use()
-        return {
-            "expiry": expiry and {"overdue": expiry.overdue, "lag_seconds": round(max(0.0, expiry.seconds), 3)},
-            "following": {lag.name: _shown(lag) for lag in condition.following},
-            "commands": {"waiting": ledger.waiting, "working_seconds": round(ledger.figures.working_seconds(), 3)},
-            "readers": {"in_use": in_use, "idle": idle, "waiting": waiting},
-        }
-
-
-def _shown(lag: Lag) -> dict[str, int | float | None]:
-    return {
-        "position": lag.position,
-        "lag_events": lag.events,
-        "lag_seconds": round(lag.seconds, 3),
-        "failed_position": lag.failed_position,
-    }
+        return Details(
+            expiry=None if expiry is None else Expiry(expiry.overdue, round(max(0.0, expiry.seconds), 3)),
+            following={
+                lag.name: Following(lag.position, lag.events, round(lag.seconds, 3), lag.failed_position)
+                for lag in condition.following
+            },
+            commands=Commands(ledger.waiting, round(ledger.figures.working_seconds(), 3)),
+            readers=Readers(*self._service.reader.use()),
+        )

@@ -1,6 +1,7 @@
 """Every call there is, in the order of the document; and those of the log, reports and operations."""
 
 from api.events import NDJSON
+from api.health import Readiness
 from api.openapi import shapes
 from api.openapi.model import JSON, Answer, Operation, Operations, Parameter
 from api.openapi.page import FILES
@@ -72,9 +73,21 @@ HEALTH: Operations = {
     ("GET", "/health/ready"): Operation(
         id="ready",
         tag="Health",
-        summary="The ledger can be read and written",
-        answers={200: Answer(text="It can.", content={JSON: {"type": "object"}})},
+        summary="The ledger can be read and written, and its processes keep up",
+        text="Who may `read` sees details.",
+        answers={200: Answer(text="All is as it should be.", content={JSON: Readiness})},
         problems=("not-ready",),
+    ),
+    ("GET", "/metrics"): Operation(
+        id="metrics",
+        tag="Health",
+        summary="The numbers of all processes, for Prometheus",
+        answers={
+            200: Answer(
+                text="In the form that `Accept` asks for.",
+                content={"text/plain": {"type": "string"}, "application/openmetrics-text": {"type": "string"}},
+            )
+        },
     ),
 }
 DOCUMENTS: Operations = {

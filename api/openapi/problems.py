@@ -8,6 +8,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from api.access import Scope
+from api.health import Details
 from api.messages import REFUSALS
 from api.openapi.model import Operation
 from api.problems import HTTP_SLUGS, OTHERS, PROBLEMS
@@ -45,7 +46,7 @@ MEMBERS: Mapping[str, Mapping[str, Any]] = {
     "precondition-failed": {"version": int | None},
     "idempotency-key-reused": {"idempotency_key": str},
     "batch-refused": {"index": int, "problem": dict[str, Any]},
-    "not-ready": {"checks": dict[str, bool]},
+    "not-ready": {"checks": dict[str, bool], "details": Details | None},
 }
 # What any call can meet, whatever it is; then what any write can, and what any with a body can.
 ALWAYS = ("bad-request", "body-too-large", "invalid", "headers-too-large", "internal-error", "busy")

@@ -102,7 +102,7 @@ def test_expired_reservations_that_nobody_writes_down_make_it_unready(
     conn.execute(overdue.format(overdue_seconds))
 
     assert failing(client) == failed
-    assert client.simulate_get("/health/ready").json["expiry"]["overdue"] == 1
+    assert client.simulate_get("/health/ready").json["details"]["expiry"]["overdue"] == 1
 
 
 def test_probes_that_come_often_ask_the_database_once(

@@ -315,9 +315,9 @@ def test_health_tells_how_far_behind_each_model_is(
     monkeypatch.setattr("api.condition.KEPT_SECONDS", 0)
     record(conn, STOCK_OF_PENCILS)
 
-    behind = client.simulate_get("/health/ready").json["following"]
+    behind = client.simulate_get("/health/ready").json["details"]["following"]
     follow(follower)
-    after = client.simulate_get("/health/ready").json["following"]
+    after = client.simulate_get("/health/ready").json["details"]["following"]
 
     assert list(behind) == ["movements_daily", "valuations_daily"]
     assert behind["movements_daily"].pop("lag_seconds") > 0
@@ -335,7 +335,7 @@ def test_a_model_that_is_stopped_makes_the_service_unready_once_it_is_too_far_be
     answer = client.simulate_get("/health/ready")
 
     assert (answer.status_code, answer.json["checks"]["following"]) == (status, status == 200)
-    assert answer.json["following"]["movements_daily"]["failed_position"] == 1
+    assert answer.json["details"]["following"]["movements_daily"]["failed_position"] == 1
 
 
 def test_the_command_follows_until_it_is_asked_to_end(ledger: Ledger, conn: Connection, postgres_url: str, schema: str):
