@@ -5,7 +5,7 @@ import socket
 
 from waitress.adjustments import Adjustments
 
-from api.messages import MAX_BODY_BYTES, MAX_HEADER_BYTES
+from api.parser import MAX_BODY_BYTES, MAX_HEADER_BYTES
 
 BACKLOG = 1024
 # Per worker; beyond it new connections wait in the backlog. Each takes one file descriptor.

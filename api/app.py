@@ -21,7 +21,7 @@ from api import (
 )
 from api.access import ANYBODY, NOBODY, Caller, Scope
 from api.guard import Guard, Known
-from api.messages import Parser
+from api.parser import Parser
 from api.routes import OPEN, Route
 from api.service import Service
 from api.telemetry.requests import Requests

@@ -5,20 +5,24 @@ What never lives here: the event loop and the processes (server.py, supervisor.p
 
 import ctypes
 import logging
+import struct
 import time
-from socket import MSG_NOSIGNAL, SHUT_WR, socket
+from socket import MSG_NOSIGNAL, SHUT_WR, SO_LINGER, SOL_SOCKET, socket
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from waitress.channel import HTTPChannel
 
-from api.messages import ApplicationAnswer, Parser, Refusal
+from api.messages import ApplicationAnswer, Refusal
+from api.parser import Parser, RequestTimeout
 
 if TYPE_CHECKING:
     from api.server import Server
 
 logger = logging.getLogger(__name__)
 
+# What a client has to take of an answer that waits for it.
+MIN_BYTES_PER_SECOND = 1_024
 # Requests read ahead of the one that is being answered: with none, the loop would have to be woken after every answer.
 LOOKAHEAD_REQUESTS = 1
 # After a refusal the client may still be sending; closing at once would reset the connection and lose the answer.
@@ -45,6 +49,7 @@ class Channel(HTTPChannel):
     error_task_class = Refusal
     parser_class = Parser
     server: "Server"
+    request: Parser | None
     requests: list[Parser]
     requests_lock: Lock
     socket: socket
@@ -53,6 +58,8 @@ class Channel(HTTPChannel):
     interest = 0  # the events the loop watches here, see Server.update
     paused = False  # the loop has stopped reading here because of work that a pool thread does
     input_ended = False  # the client sends nothing more; it may still read
+    sent_bytes = 0  # by the loop, of answers that their client did not take at once
+    looked_at, sent_then = 0.0, 0  # when the loop began to watch how fast it takes them, and what was sent by then
     lingering = False  # the last answer is sent; what comes now is thrown away
     discarded_bytes = 0
 
@@ -123,6 +130,40 @@ class Channel(HTTPChannel):
         if self.requests and not self.total_outbufs_len:
             return False
         return now - max(self.last_activity, self.server.draining_since) > self._patience()
+
+    def send(self, data: bytes, do_close: bool = True) -> int:
+        sent: int = super().send(data, do_close=do_close)
+        self.sent_bytes += sent
+        return sent
+
+    def is_too_slow(self, now: float) -> bool:
+        """Whether the client takes an answer so slowly that it only holds on to what the answer needs."""
+        if not self.total_outbufs_len or not self.looked_at:
+            self.looked_at, self.sent_then = now, self.sent_bytes
+        elif now - self.looked_at > self.server.slow_seconds:
+            too_slow = self.sent_bytes - self.sent_then < MIN_BYTES_PER_SECOND * self.server.slow_seconds
+            self.looked_at, self.sent_then = now, self.sent_bytes
+            return too_slow
+        return False
+
+    def cut(self) -> None:
+        """Close at once: what the system still holds of the answer for a client that does not take it is given up."""
+        self.socket.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
+        self.handle_close()
+
+    def refuse_late(self, now: float) -> None:
+        """Answer a request of which a part is still to come after all the time it was given."""
+        with self.requests_lock:
+            late = self.request
+            if late is None:
+                return
+            if not late.noticed or self.requests:  # while others are answered, this one may not be read at all
+                late.noticed = now
+            elif now - late.noticed > self.server.slow_seconds:
+                late.error, late.completed = RequestTimeout(""), True
+                self.request = None
+                self.requests.append(late)
+                self.server.add_task(self)
 
     def _patience(self) -> float:
         draining = self.server.draining_since > 0

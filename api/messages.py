@@ -1,57 +1,47 @@
-"""HTTP messages as waitress reads and writes them: requests made safe and cheap to parse, answers, refusals.
+"""Answers as waitress writes them, at less cost and always complete; and what the server refuses by itself.
 
-What never lives here: connections (channel.py), what the application says. Each override tells what waitress does.
+What never lives here: requests (parser.py), connections (channel.py), what the application says. Each override tells
+what waitress does.
 """
 
 import logging
 import re
 import sys
-import time
 import uuid
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.proxy_headers import PROXY_HEADERS
-from waitress.rfc7230 import HEADER_FIELD_RE
 from waitress.task import ErrorTask, Task, WSGITask
 from waitress.utilities import InternalServerError, build_http_date
+
+from api.parser import MAX_BODY_BYTES, MAX_FIRST_LINE_BYTES, MAX_HEADER_BYTES, MAX_HEADER_FIELDS, Parser
 
 if TYPE_CHECKING:
     from api.channel import Channel
 
 logger = logging.getLogger(__name__)
 
-MAX_BODY_BYTES = 1 << 20
-MAX_HEADER_BYTES = 1 << 16
 
 # What api/requests.py takes for a sensible X-Request-Id.
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 REFUSALS = {  # status: slug, title, detail; without a detail, waitress' own sentence says what is wrong
     400: ("bad-request", "Bad Request", ""),
+    408: ("request-timeout", "Request Timeout", "The request did not arrive in time."),
     413: ("body-too-large", "Content Too Large", f"A body has at most {MAX_BODY_BYTES} bytes."),
-    431: ("headers-too-large", "Request Header Fields Too Large", f"Headers have at most {MAX_HEADER_BYTES} bytes."),
+    414: ("target-too-long", "URI Too Long", f"The request line has at most {MAX_FIRST_LINE_BYTES} bytes."),
+    431: (
+        "headers-too-large",
+        "Request Header Fields Too Large",
+        f"Headers have at most {MAX_HEADER_FIELDS} fields and {MAX_HEADER_BYTES} bytes.",
+    ),
     500: ("internal-error", "Internal Server Error", "The request failed; the log tells why under this X-Request-Id."),
     501: ("not-implemented", "Not Implemented", ""),
 }
 _MAX_DETAIL_CHARACTERS = 500
-# The fields that waitress acts on: they decide where a message ends, so nobody but waitress reads them.
-_FRAMING = frozenset({"CONNECTION", "CONTENT_LENGTH", "EXPECT", "TRANSFER_ENCODING"})
-_MAX_CACHED_LINE_BYTES = 300
-_FIELD: re.Pattern[bytes] = HEADER_FIELD_RE  # type: ignore[assignment]  # the stub says str
-
-
-def _plain_field(line: bytes) -> tuple[str, str] | None:
-    """Name and value as waitress keeps them, for a valid field that it does not act on; None leaves it to waitress."""
-    match = _FIELD.fullmatch(line)
-    if match is None or b"_" in match["name"]:
-        return None
-    name = match["name"].upper().replace(b"-", b"_").decode("latin-1")
-    return None if name in _FRAMING else (name, match["value"].strip(b" \t").decode("latin-1"))
-
-
-_cached_plain_field = lru_cache(maxsize=1024)(_plain_field)
+# On every answer. A browser must neither guess what an answer is, nor tell others where it was asked for.
+_ALWAYS = "X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer"
 
 
 @lru_cache(maxsize=512)
@@ -71,46 +61,6 @@ def _variable(name: str) -> str | None:
 @lru_cache(maxsize=2)
 def _date(second: int) -> str:
     return f"Date: {build_http_date(second)}"
-
-
-class Parser(HTTPRequestParser):
-    """Answers 400 where waitress would drop the connection or wait for ever, and reads repeated fields from a cache."""
-
-    # waitress' log lines read the path of a request that may have failed before it had one.
-    path = command = request_uri = ""  # type: ignore[assignment]  # the stub says bytes
-    headers: dict[str, str]
-    query = ""
-    arrived = 0.0
-
-    def parse_header(self, header_plus: bytes) -> None:
-        # A folded field spans lines, so its first line alone would be read wrongly.
-        if b"\r\n " not in header_plus and b"\r\n\t" not in header_plus:
-            header_plus = self._take_plain_fields(header_plus)
-        try:
-            super().parse_header(header_plus)
-        except ValueError as error:  # from urlsplit ("http://[") or int (more than 4300 digits)
-            raise ParsingError("The request line or Content-Length is invalid") from error
-
-    def _take_plain_fields(self, head: bytes) -> bytes:
-        """Keep the fields that the cache knows to be harmless; the rest of the head is waitress' to judge."""
-        first, *lines = head.split(b"\r\n")
-        rest = [first]
-        for line in lines:
-            field = (_cached_plain_field if len(line) <= _MAX_CACHED_LINE_BYTES else _plain_field)(line)
-            if field is None:
-                rest.append(line)
-                continue
-            name, value = field
-            self.headers[name] = f"{self.headers[name]}, {value}" if name in self.headers else value
-        return b"\r\n".join(rest)
-
-    def received(self, data: bytes) -> int:
-        consumed = super().received(data)
-        if self.completed:
-            self.arrived = time.monotonic()
-            # Nothing is left to continue with; waitress would send "100 Continue" and wait for a body.
-            self.expect_continue = False
-        return consumed
 
 
 class Answer(Task):
@@ -148,6 +98,9 @@ class Answer(Task):
                 lines.append(f"{name}: {value}")
         if "Content-Length" not in given:
             lines += self._length()
+        if "Cache-Control" not in given:
+            lines.append("Cache-Control: no-store")
+        lines.append(_ALWAYS)
         lines += self._persistence()
         if "Date" not in given:
             lines.append(_date(int(self.start_time)))

@@ -22,7 +22,8 @@ from waitress.trigger import trigger as Trigger
 from api.adjustments import BACKLOG, adjustments
 from api.carrier import LOOK_SECONDS, Carrier
 from api.channel import Channel
-from api.messages import Parser, base_environ
+from api.messages import base_environ
+from api.parser import Parser
 from api.pool import Pool
 
 __all__ = ["WSGIApplication", "open_socket", "serve_worker"]
@@ -30,6 +31,7 @@ __all__ = ["WSGIApplication", "open_socket", "serve_worker"]
 logger = logging.getLogger(__name__)
 
 IDLE_SECONDS = 120.0
+SLOW_SECONDS = 30.0
 TURN_SECONDS, DRAIN_TURN_SECONDS = 1.0, 0.05
 # Requests are parsed before any of them is handed on; this bounds the first one's wait.
 EVENTS_PER_TURN = 64
@@ -61,16 +63,19 @@ def serve_worker(
     carried: Callable[[Parser], bool] = lambda _: False,
     drain_seconds: float = 10.0,
     idle_seconds: float = IDLE_SECONDS,
+    slow_seconds: float = SLOW_SECONDS,
     on_drain: Callable[[], None] = lambda: None,
     on_start: "Callable[[Server], None]" = lambda _: None,
 ) -> None:
     """Answer requests from `sock` until SIGTERM or SIGINT, then drain and return; main thread only.
 
     The drain calls `on_drain`, takes no new connections, answers every request that has arrived, closes connections
-    that stay silent, and gives up after `drain_seconds`. A connection silent for `idle_seconds` is closed at any time.
+    that stay silent, and gives up after `drain_seconds`. A connection silent for `idle_seconds` is closed at any time;
+    a request has `slow_seconds` to arrive, and of an answer a client has to take 1 KiB a second over that time.
     Requests of which `carried` is true run in the loop's thread, see carrier.py; the others in one of `threads`.
     """
     server = Server(app, sock, threads=threads, carried=carried, idle_seconds=idle_seconds)
+    server.slow_seconds = slow_seconds
     on_start(server)
     # A supervised worker ignores SIGINT (see supervisor.py) and must go on doing so.
     heeded = [number for number in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(number) != signal.SIG_IGN]
@@ -87,6 +92,7 @@ class Server(TcpWSGIServer):
 
     channel_class = Channel
     effective_port: int
+    slow_seconds = SLOW_SECONDS
     active_channels: dict[int, Channel]  # type: ignore[assignment]  # the stub says HTTPChannel
     trigger: Trigger  # type: ignore[assignment]  # the stub says int
     _map: dict[int, wasyncore.dispatcher]
@@ -236,10 +242,14 @@ class Server(TcpWSGIServer):
         """Nothing: waitress calls it after every answer, but channels know better when to `wake` the loop."""
 
     def maintenance(self, now: float) -> None:
-        """Close what has been silent for too long; called between events only."""
+        """Close what has been silent or slow for too long; called between events only."""
         for channel in list(self.active_channels.values()):
             if channel.is_overdue(now):
                 channel.handle_close()
+            elif channel.is_too_slow(now):
+                channel.cut()
+            else:
+                channel.refuse_late(now)
 
     def drain(self) -> None:
         """End `serve` in an orderly way; safe in a signal handler."""

@@ -1,7 +1,7 @@
 """A small application behind the real server, for test_server.py: `python -m tests.api.toy_app '{"workers": 2}'`.
 
 Prints its port, then runs as the service does. Settings: workers (0: no parent process), threads, idle_seconds,
-drain_seconds, stop_seconds. What blocks runs in threads, everything else is carried in the loop.
+slow_seconds, drain_seconds, stop_seconds. What blocks runs in threads, everything else is carried in the loop.
 """
 
 import json
@@ -15,7 +15,14 @@ from api.server import open_socket, serve_worker
 from api.supervisor import Child, supervise
 from ledger.gathering import Gathering, Ticket
 
-SETTINGS = {"workers": 1, "threads": 8, "idle_seconds": 60.0, "drain_seconds": 10.0, "stop_seconds": 15.0}
+SETTINGS = {
+    "workers": 1,
+    "threads": 8,
+    "idle_seconds": 60.0,
+    "slow_seconds": 30.0,
+    "drain_seconds": 10.0,
+    "stop_seconds": 15.0,
+}
 
 BLOCKING = ("/slow", "/stuck", "/stream", "/large")
 SETTLING_SECONDS = 0.2
@@ -78,6 +85,7 @@ def main() -> int:
             carried=lambda request: not request.path.startswith(BLOCKING),
             drain_seconds=settings["drain_seconds"],
             idle_seconds=settings["idle_seconds"],
+            slow_seconds=settings["slow_seconds"],
         )
 
     if not settings["workers"]:
