@@ -114,6 +114,7 @@ def permit(caller: Caller, command: Command) -> None:
             raise ForbiddenError(caller.actor, scope)
 
 
-def may(req: falcon.Request, scope: Scope) -> bool:
-    """Whether who asks has the scope; for answers that tell some callers more than others."""
-    return scope in req.context.caller.scopes
+def may(req: falcon.Request, *wanted: Scope) -> bool:
+    """Whether who asks has one of the scopes; for answers that tell some callers more than others."""
+    caller: Caller = req.context.caller
+    return not caller.scopes.isdisjoint(wanted)

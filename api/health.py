@@ -72,7 +72,7 @@ class Ready:
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         condition = self._watch.now()
         checks = self._checks(condition)
-        details = self._details(condition) if may(req, "read") else None
+        details = self._details(condition) if may(req, "admin", "read") else None
         if all(checks.values()):
             resp.data = msgspec.json.encode(Readiness("ready", checks, details))
             return

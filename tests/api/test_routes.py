@@ -69,4 +69,4 @@ def test_the_application_is_not_made_if_a_route_does_not_fit(monkeypatch: pytest
 def test_every_scope_is_asked_for_somewhere():
     asked = {scope for route in ROUTES for needs in route.needs.values() for scope in needs}
 
-    assert set(SCOPES) - asked == {"admin"}  # until there are metrics
+    assert set(SCOPES) - asked == set()
