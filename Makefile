@@ -1,11 +1,13 @@
-# Seven verbs, all of which set up what they need: run, test, check, bench, bench-full, demo, chaos.
+# The verbs, all of which set up what they need: run, test, check, bench, bench-full, demo, chaos, fuzz;
+# lock, audit and wheel-check see to what is installed.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+TOOLS := .venv-tools
 PLOTTING := $(VENV)/.plotting
 
-.PHONY: run test check bench bench-full demo chaos format clean
+.PHONY: run test check bench bench-full demo chaos fuzz lock audit wheel-check format clean
 
 run: $(READY)            ## start the service (embedded PostgreSQL unless DATABASE_URL is set)
 	@exec $(BIN)/stockledger serve
@@ -33,19 +35,44 @@ SECONDS ?= 600
 chaos: $(READY)          ## break everything there is for SECONDS, and see that no promise breaks
 	$(BIN)/python -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
+# Twenty thousand requests made of the service's own document: make fuzz REQUESTS=5000
+REQUESTS ?= 20000
+fuzz: $(READY)           ## ask the service for whatever its document allows and forbids, then verify the ledger
+	$(BIN)/python -m tests.fuzz --requests $(REQUESTS) $(if $(SEED),--seed $(SEED))
+
+lock: $(TOOLS)/.ready    ## pin what the development environment is made of, newest versions, in requirements-dev.lock
+	$(TOOLS)/bin/uv pip compile setup.cfg --extra dev --universal --python-version 3.11 --generate-hashes --upgrade \
+	    --quiet --no-header --no-annotate --output-file requirements-dev.lock
+
+audit: $(TOOLS)/.ready   ## look up known vulnerabilities of all that is pinned (asks the package index)
+	@$(TOOLS)/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements-dev.lock || { echo \
+	    "make audit: either something above is vulnerable, or the index does not tell (a mirror has no advisories):" \
+	    "then nothing was audited" >&2; exit 1; }
+
+wheel-check: $(TOOLS)/.ready  ## build the wheel, install it with PostgreSQL where nothing else is, and serve from it
+	rm -rf build dist
+	$(TOOLS)/bin/python -m build --wheel --outdir dist .
+	$(TOOLS)/bin/python tests/packaging/serve_wheel.py dist/stockledger-*.whl
+
 format: $(READY)         ## rewrite the sources in the house format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 clean:                   ## forget the virtual environment and caches
-	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(TOOLS) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
 
-$(READY): setup.cfg pyproject.toml
+$(READY): setup.cfg pyproject.toml requirements-dev.lock
 	@$(PYTHON) -c 'import sys; sys.exit("stockledger needs Python 3.11 or newer: make PYTHON=python3.11 ...") if sys.version_info < (3, 11) else None'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
 $(PLOTTING): $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@touch $@
+
+$(TOOLS)/.ready: requirements-tools.txt
+	@test -x $(TOOLS)/bin/python || $(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements-tools.txt
 	@touch $@
