@@ -40,8 +40,10 @@ REQUESTS ?= 20000
 fuzz: $(READY)           ## ask the service for whatever its document allows and forbids, then verify the ledger
 	$(BIN)/python -m tests.fuzz --requests $(REQUESTS) $(if $(SEED),--seed $(SEED))
 
-lock: $(TOOLS)/.ready    ## pin what the development environment is made of, newest versions, in requirements-dev.lock
-	$(TOOLS)/bin/uv pip compile setup.cfg --extra dev --universal --python-version 3.11 --generate-hashes --upgrade \
+# What is pinned already stays, unless all is to be renewed: make lock UPGRADE=--upgrade
+UPGRADE ?=
+lock: $(TOOLS)/.ready    ## pin what the development environment is made of in requirements-dev.lock
+	$(TOOLS)/bin/uv pip compile setup.cfg --extra dev --universal --python-version 3.11 --generate-hashes $(UPGRADE) \
 	    --quiet --no-header --no-annotate --output-file requirements-dev.lock
 
 audit: $(TOOLS)/.ready   ## look up known vulnerabilities of all that is pinned (asks the package index)
