@@ -62,8 +62,6 @@ class Page:
         requests.known_parameters(req)
         resp.content_type = "text/html; charset=utf-8"
         resp.set_header("Content-Security-Policy", POLICY)
-        resp.set_header("Referrer-Policy", "no-referrer")
-        resp.set_header("X-Content-Type-Options", "nosniff")
         resp.data, _ = _kept("page.html")
 
 
@@ -74,7 +72,6 @@ class File:
             raise falcon.HTTPNotFound
         resp.content_type = FILES[file]
         resp.set_header("Cache-Control", FOR_EVER)
-        resp.set_header("X-Content-Type-Options", "nosniff")
         data, is_packed = _kept(file)
         if is_packed:
             resp.set_header("Vary", "Accept-Encoding")
