@@ -49,13 +49,24 @@ MEMBERS: Mapping[str, Mapping[str, Any]] = {
     "not-ready": {"checks": dict[str, bool], "details": Details | None},
 }
 # What any call can meet, whatever it is; then what any write can, and what any with a body can.
-ALWAYS = ("bad-request", "body-too-large", "invalid", "headers-too-large", "internal-error", "busy")
+ALWAYS = (
+    "bad-request",
+    "request-timeout",
+    "body-too-large",
+    "target-too-long",
+    "invalid",
+    "headers-too-large",
+    "internal-error",
+    "busy",
+)
 ON_KEYS = ("unauthorized", "forbidden", "rate-limited")
 ON_LEDGER = ("database-away",)
 ON_WRITES = ("idempotency-key-reused", "outcome-unknown")
 ON_BODIES = ("not-json",)
 _RETRY = ("busy", "database-away", "outcome-unknown", "not-ready", "rate-limited")
 _CHALLENGE = ("unauthorized", "forbidden")
+# What a look at the log comes before.
+_LEDGERS = {slug for status, slug, _ in PROBLEMS.values() if status in (404, 409, 412)}
 
 
 class Kept(Struct, frozen=True):
@@ -115,7 +126,9 @@ def responses(slugs: Iterable[str]) -> dict[str, dict[str, Any]]:
 
 def _response(slugs: list[str]) -> dict[str, Any]:
     refs = [{"$ref": f"#/components/schemas/{name(slug)}"} for slug in slugs]
-    headers = {"X-Request-Id": {"$ref": "#/components/headers/X-Request-Id"}}
+    headers: dict[str, Any] = {"X-Request-Id": {"$ref": "#/components/headers/X-Request-Id"}}
+    if any(slug in _LEDGERS for slug in slugs):
+        headers["Ledger-Position"] = {"$ref": "#/components/headers/Ledger-Position-Of-Refusal"}
     if any(slug in _RETRY for slug in slugs):
         headers["Retry-After"] = {"$ref": "#/components/headers/Retry-After"}
     if any(slug in _CHALLENGE for slug in slugs):
