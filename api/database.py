@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
 from api.settings import Settings
 from ledger.store import roles
 from ledger.store.embedded import EmbeddedPostgres
@@ -25,19 +27,25 @@ def database(settings: Settings, *, as_owner: bool = False) -> Iterator[tuple[st
 
 @contextmanager
 def database_as_it_is(settings: Settings) -> Iterator[str]:
-    """How to reach it to read it: nothing is migrated, and the login that is given is the one that is used.
+    """How to reach it to read it: nothing is migrated or can be written, and the login given is the one that is used.
+
+    So it may be a read replica, and a newer version may look at the ledger of an older one without changing it.
 
     Raises EmbeddedPostgresError, MigrationError, psycopg.OperationalError.
     """
     if settings.database_url is not None:
-        require_current(settings.database_url, settings.schema)
-        yield settings.database_url
+        yield _read_only(settings.database_url, settings.schema)
         return
     with EmbeddedPostgres.start(settings.data_dir) as postgres:
-        require_current(postgres.url, settings.schema)
-        yield postgres.url
+        yield _read_only(postgres.url, settings.schema)
 
 
 def _migrated(url: str, schema: str, as_owner: bool) -> str:
     migrate(url, schema, reporting.ensure)
     return url if as_owner else roles.service_url(url, schema)
+
+
+def _read_only(url: str, schema: str) -> str:
+    require_current(url, schema)
+    options = conninfo_to_dict(url).get("options") or ""
+    return make_conninfo(url, options=f"{options} -c default_transaction_read_only=on".strip())

@@ -9,7 +9,7 @@ from datetime import datetime
 import msgspec
 
 from api import chart, history, past
-from api.database import database
+from api.database import database_as_it_is
 from api.settings import Settings
 from ledger.errors import LedgerError
 from ledger.identifiers import identifier
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(settings: Settings, chosen: argparse.Namespace) -> int:
-    with database(settings) as (url, _), connect(url, settings.schema, "stockledger history") as conn:
+    with database_as_it_is(settings) as url, connect(url, settings.schema, "stockledger history") as conn:
         try:
             position, entries = _read(conn, chosen)
         except LedgerError as error:

@@ -11,7 +11,7 @@ from typing import IO
 from falcon import HTTPNotFound
 from tqdm import tqdm
 
-from api.database import database
+from api.database import database_as_it_is
 from api.report_forms import FORMS, head_text, write_parquet
 from api.reports import REPORTS
 from api.settings import SettingError, Settings
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(settings: Settings, chosen: argparse.Namespace) -> int:
     form, flags = _form(chosen), _Flags(chosen)
-    with database(settings) as (url, _), closing(Reader(url, settings.schema, max_connections=1)) as reader:
+    with database_as_it_is(settings) as url, closing(Reader(url, settings.schema, max_connections=1)) as reader:
         try:
             opened = reader.reports.open(flags.report(reader))
         except UnavailableError as error:

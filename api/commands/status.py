@@ -4,7 +4,7 @@ import argparse
 
 import msgspec
 
-from api.database import database
+from api.database import database_as_it_is
 from api.settings import Settings
 from ledger.store.connection import connect
 from projections.status import ReadModel, Status, Table, status
@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(settings: Settings, chosen: argparse.Namespace) -> int:
-    with database(settings) as (url, _), connect(url, settings.schema, "stockledger status") as conn:
+    with database_as_it_is(settings) as url, connect(url, settings.schema, "stockledger status") as conn:
         found = status(conn)
     if chosen.json:
         print(msgspec.json.encode(found).decode())

@@ -15,6 +15,7 @@ from ledger.store.connection import Connection, connect, lock_key
 _WAIT_FOR_OTHERS = "10min"
 
 _OWNED = "SELECT pg_has_role(current_user, nspowner, 'USAGE') FROM pg_namespace WHERE nspname = %s"
+_READ_ONLY = "SHOW transaction_read_only"
 _TABLE = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
     version integer PRIMARY KEY,
@@ -53,9 +54,12 @@ def migrate(url: str, schema: str, define: Callable[[Connection, str], None] | N
 
     Safe when several processes start at once: one migrates, the others wait and find nothing to do. A login that does
     not own the schema, such as one that has the service's role alone, only looks whether all is applied.
-    Raises MigrationError when it is not, when the schema is newer than this service, or was made by other scripts.
+    Raises MigrationError when it is not, when the schema is newer than this service, or was made by other scripts, and
+    where nothing can be written.
     """
     with connect(url, schema, "stockledger migrate") as conn, conn.transaction():
+        if conn.execute(_READ_ONLY).fetchone() == ("on",):
+            raise MigrationError("the database takes no writes: a read replica is for status, history, report, verify")
         owned = conn.execute(_OWNED, [schema]).fetchone()
         if owned == (False,):
             _require_current(conn, schema)
@@ -86,7 +90,8 @@ def _require_current(conn: Connection, schema: str) -> None:
         pending = migrations()
     if pending:
         raise MigrationError(
-            f"schema {schema!r} is not migrated, or not for this login: run 'stockledger migrate' as its owner"
+            f"schema {schema!r} is not migrated, or not for this login: run 'stockledger migrate' as its owner, or "
+            "'stockledger serve' where the data is embedded"
         )
 
 
