@@ -5,7 +5,9 @@ A line never holds a password, a key, or what the database quotes of its rows; s
 
 import json
 import logging
+import os
 import re
+import select
 import sys
 import threading
 from datetime import UTC, datetime
@@ -16,7 +18,7 @@ import msgspec
 
 # Lines that wait to be written: more are dropped and counted, since a reader that stands still must not stop us.
 MAX_WAITING = 10_000
-CLOSE_SECONDS = 1.0
+CLOSE_SECONDS = PATIENCE_SECONDS = 1.0
 MAX_TEXT = 20_000
 
 _SECRETS = (
@@ -63,24 +65,32 @@ class TextForm(logging.Formatter):
         return line
 
 
-class Writer(logging.StreamHandler[Any]):
-    """Writes at once, until `write_behind`: from then on in a thread of its own, and whoever logs never waits."""
+class Writer(logging.Handler):
+    """Writes to a file descriptor: at once, until `write_behind`; from then on in a thread, and who logs never waits.
 
-    def __init__(self, form: logging.Formatter) -> None:
-        super().__init__(sys.stderr)
+    Past Python's own buffers, whose lock a writer that waits would keep from everybody, until the process ends.
+    """
+
+    def __init__(self, form: logging.Formatter, descriptor: int = 2) -> None:
+        super().__init__()
         self.setFormatter(form)
         self.dropped = 0
+        self._descriptor = descriptor
         self._waiting: SimpleQueue[logging.LogRecord | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
 
     def write_behind(self) -> None:
         """After a fork only: a thread is not forked along."""
-        self._thread = threading.Thread(target=self._write, name="log", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="log", daemon=True)
         self._thread.start()
 
     def emit(self, record: logging.LogRecord) -> None:
         if self._thread is None:
-            super().emit(record)
+            # The parent of all processes has no thread, and must not wait for long either.
+            if select.select([], [self._descriptor], [], PATIENCE_SECONDS)[1]:
+                self._write(record)
+            else:
+                self.dropped += 1
         elif self._waiting.qsize() < MAX_WAITING:
             self._waiting.put(record)
         else:
@@ -94,9 +104,17 @@ class Writer(logging.StreamHandler[Any]):
             thread.join(CLOSE_SECONDS)
         super().close()
 
-    def _write(self) -> None:
+    def _work(self) -> None:
         while (record := self._waiting.get()) is not None:
-            super().emit(record)
+            self._write(record)
+
+    def _write(self, record: logging.LogRecord) -> None:
+        try:
+            rest = self.format(record).encode(errors="backslashreplace") + b"\n"
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+        except Exception:  # a line that cannot be written must not stop what it is about
+            self.dropped += 1
 
 
 def configure(form: str, level: str) -> None:

@@ -1,13 +1,12 @@
 """Log lines: one a request at most, JSON that holds what it should, and never a secret or a body."""
 
-import io
 import json
 import logging
-import sys
-import threading
+import os
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
@@ -23,6 +22,7 @@ from api.telemetry.requests import MAX_UNAVAILABLE_LINES, Requests
 from ledger.ledger import Ledger
 from ledger.store.connection import Connection
 from projections.reader import Reader
+from tests.chaos.service import wait_until
 from tests.service import running_service
 
 SECRET = "open-sesame"
@@ -180,33 +180,82 @@ def test_a_row_that_the_database_quotes_is_left_out(conn: Connection):
 # Writing
 
 
-class Stalled(io.StringIO):
-    """A reader of the log that stands still until it is told to go on."""
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    """A pipe that is full: whoever reads it stands still."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writing, b"." * 4096)
+    os.set_blocking(writing, True)
+    yield reading, writing
+    os.close(reading)
+    os.close(writing)
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.entered = threading.Event()
-        self.go_on = threading.Event()
 
-    def write(self, text: str) -> int:
-        self.entered.set()
-        self.go_on.wait()
-        return super().write(text)
+def read_lines(descriptor: int) -> list[str]:
+    """What is in the pipe behind its filling."""
+    os.set_blocking(descriptor, False)
+    found = b""
+    with suppress(BlockingIOError):
+        while True:
+            found += os.read(descriptor, 1 << 16)
+    return found.decode().lstrip(".").splitlines()
 
 
-def test_who_logs_never_waits_and_lines_that_are_too_many_are_counted(monkeypatch: pytest.MonkeyPatch):
-    stream = Stalled()
-    monkeypatch.setattr(sys, "stderr", stream)
+def test_who_logs_never_waits_and_lines_that_are_too_many_are_counted(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(logs, "MAX_WAITING", 5)
-    writer = Writer(TextForm())
+    writer = Writer(TextForm(), pipe[1])
     writer.write_behind()
     writer.emit(record("line 0"))
-    stream.entered.wait()  # the first one is being written
+    wait_until(lambda: writer._waiting.empty(), 10, "the first line is being written")
 
     for number in range(1, 11):
         writer.emit(record("line %d", number))
-    stream.go_on.set()
+    os.read(pipe[0], 1 << 20)
     writer.close()
 
     assert writer.dropped == 5
-    assert [line.rpartition(" ")[2] for line in stream.getvalue().splitlines()] == ["0", "1", "2", "3", "4", "5"]
+    assert [line.rpartition(" ")[2] for line in read_lines(pipe[0])] == ["0", "1", "2", "3", "4", "5"]
+
+
+def test_who_has_no_thread_for_it_waits_a_moment_and_goes_on(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(logs, "PATIENCE_SECONDS", 0.01)
+    writer = Writer(TextForm(), pipe[1])
+
+    writer.emit(record("nobody reads this"))
+    assert writer.dropped == 1
+    os.read(pipe[0], 1 << 20)
+    writer.emit(record("but this"))
+
+    assert [line.partition(": ")[2] for line in read_lines(pipe[0])] == ["but this"]
+    assert writer.dropped == 1
+
+
+def test_a_process_ends_though_nobody_reads_its_log(pipe: tuple[int, int]):
+    writer = Writer(TextForm(), pipe[1])
+    writer.write_behind()
+    for number in range(3):
+        writer.emit(record("line %d", number))
+    thread = writer._thread
+
+    writer.close()
+
+    assert thread is not None and thread.is_alive()  # it still waits, and nobody for it
+    os.read(pipe[0], 1 << 20)
+    thread.join()
+    assert writer.dropped == 0
+
+
+def test_a_log_whose_reader_is_gone_is_no_failure():
+    reading, writing = os.pipe()
+    os.close(reading)
+    writer = Writer(JsonForm(), writing)
+
+    writer.emit(record("for nobody"))
+
+    os.close(writing)
+    assert writer.dropped == 1
