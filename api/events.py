@@ -11,8 +11,8 @@ from api import requests
 from api.service import Service
 from ledger.errors import BusyError, InvalidError
 from ledger.store import past
-from ledger.store.lines import to_line
-from ledger.store.log import StoredEntry, read_stored
+from ledger.store.lines import StoredEntry, to_line
+from ledger.store.log import read_stored
 
 NDJSON = "application/x-ndjson"
 MAX_WAIT_SECONDS = 30

@@ -12,7 +12,7 @@ from ledger.errors import InvalidError
 from ledger.events import EVENTS, Kind
 from ledger.identifiers import identifier
 from ledger.store.connection import BoundedConnection
-from ledger.store.log import StoredEntry
+from ledger.store.lines import StoredEntry
 from ledger.store.past import Statement, first_entry, statement
 from ledger.streams import item_stream, product_stream, stock_stream
 

@@ -26,6 +26,7 @@ from ledger.events import (
     StockReserved,
     StockReturned,
 )
+from ledger.store.chain import BEGINNING, digests_after
 from ledger.store.mapper import to_stored
 from ledger.streams import item_stream, product_stream, stock_stream
 
@@ -35,7 +36,7 @@ STOCK = 1_000_000
 DAYS = 30
 OPEN_CARTS = 2_000
 _COPY = """
-COPY stored_events (originator_id, originator_version, topic, state, notification_id, recorded_at) FROM STDIN
+COPY stored_events (originator_id, originator_version, topic, state, notification_id, recorded_at, digest) FROM STDIN
 """
 _BY: dict[str, Any] = {"actor": "bench", "request_id": "carts"}
 
@@ -44,10 +45,12 @@ def write(conn: psycopg.Connection[Any], events: int, seed: int = 5) -> int:
     """Fill an empty log with at least `events`; returns how many. `conn` finds the ledger's tables."""
     shop = _Shop(events, random.Random(seed))
     with conn.transaction(), conn.cursor() as cursor, cursor.copy(_COPY) as copy:
+        digest = BEGINNING
         for entry in shop.entries():
             stored = to_stored(entry)
+            (digest,) = digests_after(digest, entry.position - 1, entry.recorded_at, [stored])
             head = (stored.originator_id, stored.originator_version, stored.topic, stored.state)
-            copy.write_row((*head, entry.position, entry.recorded_at))
+            copy.write_row((*head, entry.position, entry.recorded_at, digest))
     conn.execute("VACUUM ANALYZE stored_events")
     return shop.position
 

@@ -16,21 +16,30 @@ CHUNK_EVENTS = 1_000_000
 
 _EVENTS = """
 WITH head AS MATERIALIZED (
-    SELECT coalesce(max(notification_id), 0) AS position, greatest(clock_timestamp(), max(recorded_at)) AS recorded_at
-    FROM stored_events
+    SELECT notification_id AS position, greatest(clock_timestamp(), recorded_at) AS recorded_at, digest
+    FROM stored_events ORDER BY notification_id DESC LIMIT 1
 ), levels AS (
     SELECT row_number() OVER (ORDER BY sku) AS number, * FROM stock_levels WHERE sku = ANY(%(skus)s)
 )
-INSERT INTO stored_events (originator_id, originator_version, topic, state, notification_id, recorded_at)
+INSERT INTO stored_events (originator_id, originator_version, topic, state, notification_id, recorded_at, digest)
 SELECT
-    'stock/main/' || levels.sku, levels.version + round, 'StockAdded.v1',
-    convert_to(
-        '{"actor":"anonymous","request_id":"' || md5(round || levels.sku) || '","quantity":1,"on_hand":'
-        || levels.on_hand + round || ',"reserved":' || levels.reserved || '}', 'UTF8'
-    ),
-    head.position + (round - 1) * %(count)s + levels.number, head.recorded_at
-FROM generate_series(1, %(rounds)s) AS round CROSS JOIN levels CROSS JOIN head
-ORDER BY round, levels.number
+    originator_id, originator_version, topic, state, notification_id, recorded_at,
+    chain(
+        CASE WHEN notification_id = head.position + 1 THEN head.digest ELSE '' END
+        || entry_line((originator_id, originator_version, topic, state, notification_id, recorded_at, NULL))
+    ) OVER (ORDER BY notification_id)
+FROM (
+    SELECT
+        'stock/main/' || levels.sku AS originator_id, levels.version + round AS originator_version,
+        'StockAdded.v1' AS topic,
+        convert_to(
+            '{"actor":"anonymous","request_id":"' || md5(round || levels.sku) || '","quantity":1,"on_hand":'
+            || levels.on_hand + round || ',"reserved":' || levels.reserved || '}', 'UTF8'
+        ) AS state,
+        head.position + (round - 1) * %(count)s + levels.number AS notification_id
+    FROM generate_series(1, %(rounds)s) AS round CROSS JOIN levels CROSS JOIN head
+) AS entries CROSS JOIN head
+ORDER BY notification_id
 """
 _LEVELS = """
 UPDATE stock_levels SET

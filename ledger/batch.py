@@ -84,6 +84,7 @@ class Batch:
         self.entries: list[Entry] = []
         self._appended = 0
         self.commit_seconds: float | None = None
+        self._digest = b""  # of the last entry
 
     def run(self, conn: BoundedConnection, log: Log, read_models: ReadModels) -> None:
         """Run the transaction. An exception leaves it to the caller to roll back or, once sent, to find out."""
@@ -114,7 +115,8 @@ class Batch:
         kept = answers.ask(trip, self.groups)
         loaded = read_models.ask(trip, Needs.of(commands))
         trip.go()
-        books = Books(*head())
+        now, position, self._digest = head()
+        books = Books(now, position)
         kept()
         loaded(books)
         return books, answers
@@ -146,7 +148,7 @@ class Batch:
     def _append(self, trip: RoundTrip, log: Log, books: Books) -> None:
         """Ask for what was recorded since the last time to be appended."""
         if entries := books.entries[self._appended :]:
-            log.append(trip, entries)
+            self._digest = log.append(trip, entries, self._digest)
             self._appended = len(books.entries)
 
 

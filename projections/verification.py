@@ -10,7 +10,7 @@ from ledger.audit.findings import Findings
 from ledger.audit.replay import Replay
 from ledger.export.reading import Against, ExportedLog
 from ledger.store.connection import Connection
-from ledger.store.log import StoredEntry
+from ledger.store.lines import StoredEntry
 from ledger.store.mapper import to_event_strictly
 from ledger.store.scan import Scan
 from projections.comparing.comparison import Comparison, copy_tables

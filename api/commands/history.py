@@ -14,7 +14,8 @@ from api.settings import Settings
 from ledger.errors import LedgerError
 from ledger.identifiers import identifier
 from ledger.store.connection import BoundedConnection, connect
-from ledger.store.log import StoredEntry, to_entry
+from ledger.store.lines import StoredEntry
+from ledger.store.log import to_entry
 from ledger.store.past import head, position_before, statement
 from projections import balances
 

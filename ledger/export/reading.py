@@ -6,8 +6,7 @@ from pathlib import Path
 from ledger.audit.findings import Finding, Findings
 from ledger.export.files import read_file
 from ledger.export.manifest import MANIFEST, DamagedExportError, ExportError, Manifest, check_file, load
-from ledger.store.lines import to_line
-from ledger.store.log import StoredEntry
+from ledger.store.lines import StoredEntry, to_line
 
 
 class ExportedLog:

@@ -13,8 +13,7 @@ from msgspec import structs
 from ledger.export.files import PARTIAL, WrittenFile, require
 from ledger.export.manifest import MANIFEST, ExportError, FileFormat, Manifest, check_file, is_ours, load, save
 from ledger.store.connection import Connection
-from ledger.store.lines import to_line
-from ledger.store.log import StoredEntry
+from ledger.store.lines import StoredEntry, to_line
 from ledger.store.scan import CHUNK_ENTRIES, Scan, read_range
 
 MAX_FILE_ENTRIES = 10_000_000

@@ -2,22 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import NamedTuple
 
 from ledger.events import Entry
 from ledger.store.connection import BoundedConnection, Connection, lock_key
+from ledger.store.lines import StoredEntry
 from ledger.store.mapper import to_event, to_stored
-from ledger.store.recorder import LedgerDatastore, LedgerRecorder
+from ledger.store.recorder import HEAD, LedgerDatastore, LedgerRecorder
 from ledger.store.roundtrip import RoundTrip, ask_one
 
 MAX_READ_ENTRIES = 10_000
 
 _LOCK = "SELECT pg_advisory_xact_lock($1)"
-# The later of the clock and the last entry's time: a clock that is set back does not make the log run backwards.
-_HEAD = """
-SELECT greatest(clock_timestamp(), max(recorded_at)), coalesce(max(notification_id), 0)
-FROM (SELECT notification_id, recorded_at FROM stored_events ORDER BY notification_id DESC LIMIT 1) AS last
-"""
 _WITNESS = """
 SELECT originator_id, originator_version, topic, state, recorded_at FROM stored_events WHERE notification_id = $1
 """
@@ -26,18 +21,7 @@ SELECT notification_id, recorded_at, originator_id, originator_version, topic, s
 FROM stored_events WHERE notification_id > %s ORDER BY notification_id LIMIT %s
 """
 
-Head = tuple[datetime, int]
-
-
-class StoredEntry(NamedTuple):
-    """An entry as it is stored: `name` is the event's pinned name, `state` its JSON, byte for byte."""
-
-    position: int
-    recorded_at: datetime
-    stream: str
-    version: int
-    name: str
-    state: bytes
+Head = tuple[datetime, int, bytes]
 
 
 class Log:
@@ -48,21 +32,29 @@ class Log:
         self._lock_key = lock_key(schema, "log")
 
     def ask_lock_and_head(self, trip: RoundTrip) -> Callable[[], Head]:
-        """Ask for the lock, and behind it for the time (UTC) and the last position; call the result to have them."""
+        """Ask for the lock, and behind it for the time (UTC), the last position and the last digest.
+
+        Call the result to have them.
+        """
         trip.ask(_LOCK, self._lock_key)
-        head = trip.ask(_HEAD)
+        head = trip.ask(HEAD)
 
         def fetch() -> Head:
-            ((now, position),) = head.rows()
-            return now, position
+            ((now, position, digest),) = head.rows()
+            return now, position, digest
 
         return fetch
 
-    def append(self, trip: RoundTrip, entries: Sequence[Entry]) -> None:
-        """Ask for entries to be appended, all of one transaction and in order; the caller holds the lock."""
+    def append(self, trip: RoundTrip, entries: Sequence[Entry], before: bytes) -> bytes:
+        """Ask for entries to be appended, all of one transaction and in order; the caller holds the lock.
+
+        `before` is the digest of the entry before the first; returns that of the last.
+        """
         first = entries[0]
         stored = [to_stored(entry) for entry in entries]
-        self._recorder.append(trip, stored, position=first.position - 1, recorded_at=first.recorded_at)
+        return self._recorder.append(
+            trip, stored, position=first.position - 1, recorded_at=first.recorded_at, before=before
+        )
 
     def holds(self, conn: BoundedConnection, entry: Entry) -> bool:
         """Whether just this entry is in the log: same place, time, and bytes.

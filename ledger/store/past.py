@@ -15,7 +15,8 @@ from ledger.errors import BusyError
 from ledger.events import Entry
 from ledger.gathering import patience
 from ledger.store.connection import BoundedConnection, lock_key
-from ledger.store.log import StoredEntry, to_entry
+from ledger.store.lines import StoredEntry
+from ledger.store.log import to_entry
 from ledger.store.roundtrip import RoundTrip, ask_one
 
 # Entries read at once while a stream's facts are folded.

@@ -2,8 +2,9 @@
 
 What differs from the library, and why (numbers of the library's traps are in DECISIONS.md):
 positions are given by the writer, who holds the log's lock and has read the last one, so they have no gaps, not even
-after a rollback; the lock is an advisory one, which does not fight VACUUM and needs no rights beyond INSERT; nothing
-is retried, because a retry after a lost COMMIT reports a conflict for what was written; nothing is NOTIFYed.
+after a rollback; each entry is sealed with the digest of the one before (`ledger.store.chain`); the lock is an advisory
+one, which does not fight VACUUM and needs no rights beyond INSERT; nothing is retried, because a retry after a lost
+COMMIT reports a conflict for what was written; nothing is NOTIFYed.
 """
 
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from psycopg import Cursor, sql
 from psycopg.rows import DictRow
 from psycopg.types.composite import CompositeInfo, register_composite
 
+from ledger.store.chain import digests_after
 from ledger.store.connection import LOCK_TIMEOUT_MILLISECONDS, lock_key, parameters
 from ledger.store.migrate import MigrationError
 from ledger.store.roundtrip import RoundTrip
@@ -26,27 +28,34 @@ EVENT_TYPE = "stored_event_text"
 # The events as one text, a line for each, its members apart by unit separators: neither is in a name or in JSON, so
 # nothing is escaped, and the server takes it apart in a third of the time that JSON within JSON needs.
 _APPEND = r"""
-INSERT INTO stored_events (originator_id, originator_version, topic, state, notification_id, recorded_at)
+INSERT INTO stored_events (originator_id, originator_version, topic, state, notification_id, recorded_at, digest)
 SELECT
     split_part(line, E'\x1f', 1), split_part(line, E'\x1f', 2)::bigint, split_part(line, E'\x1f', 3),
-    convert_to(split_part(line, E'\x1f', 4), 'UTF8'), $2::bigint + number, $3::timestamptz
+    convert_to(split_part(line, E'\x1f', 4), 'UTF8'), $2::bigint + number, $3::timestamptz,
+    substring($4::bytea FROM 32 * number::integer - 31 FOR 32)
 FROM string_to_table($1, E'\n') WITH ORDINALITY AS events (line, number)
 """
-# The library's call: the events as an array of its composite type, position and time found on the way.
+# The later of the clock and the last entry's time, so that a clock that is set back does not make the log run
+# backwards; the last position; the last digest.
+HEAD = """
+SELECT
+    greatest(clock_timestamp(), last.recorded_at) AS recorded_at,
+    coalesce(last.notification_id, 0) AS position,
+    coalesce(last.digest, decode(repeat('00', 32), 'hex')) AS digest
+FROM (VALUES (true)) AS always LEFT JOIN (
+    SELECT notification_id, recorded_at, digest FROM stored_events ORDER BY notification_id DESC LIMIT 1
+) AS last ON true
+"""
+# The library's call: the events as an array of its composite type.
 _INSERT = sql.SQL("""
     INSERT INTO {schema}.stored_events (
-        originator_id, originator_version, topic, state, notification_id, recorded_at
+        originator_id, originator_version, topic, state, notification_id, recorded_at, digest
     )
     SELECT
         e.originator_id, e.originator_version, e.topic, e.state,
-        coalesce(last.position, 0) + e.ordinality, greatest(clock_timestamp(), last.recorded_at)
+        %(position)s + e.ordinality, %(recorded_at)s, substring(%(digests)s FROM 32 * e.ordinality::integer - 31 FOR 32)
     FROM unnest(%(events)s::{schema}.stored_event_text[]) WITH ORDINALITY
         AS e (originator_id, originator_version, topic, state, ordinality)
-    LEFT JOIN (
-        SELECT notification_id AS position, recorded_at
-        FROM {schema}.stored_events
-        ORDER BY notification_id DESC LIMIT 1
-    ) AS last ON true
     RETURNING notification_id
 """)
 
@@ -89,13 +98,24 @@ class LedgerRecorder(PostgresApplicationRecorder):
         self.datastore.psycopg_python_types[EVENT_TYPE] = info.python_type
 
     def append(
-        self, trip: RoundTrip, stored_events: Sequence[StoredEvent], *, position: int, recorded_at: datetime
-    ) -> None:
-        """Ask for an append after `position`, in a transaction whose owner holds the log's lock."""
+        self,
+        trip: RoundTrip,
+        stored_events: Sequence[StoredEvent],
+        *,
+        position: int,
+        recorded_at: datetime,
+        before: bytes,
+    ) -> bytes:
+        """Ask for an append after `position`, in a transaction whose owner holds the log's lock.
+
+        `before` is the digest at `position`; returns the last one.
+        """
         lines = [
             f"{e.originator_id}\x1f{e.originator_version}\x1f{e.topic}\x1f{e.state.decode()}" for e in stored_events
         ]
-        trip.ask(_APPEND, "\n".join(lines), position, recorded_at)
+        digests = digests_after(before, position, recorded_at, stored_events)
+        trip.ask(_APPEND, "\n".join(lines), position, recorded_at, b"".join(digests))
+        return digests[-1]
 
     def insert_events(self, stored_events: Sequence[StoredEvent], **kwargs: Any) -> Sequence[int]:
         """Append in a transaction of its own: the library's call, without its retries."""
@@ -106,8 +126,11 @@ class LedgerRecorder(PostgresApplicationRecorder):
 
     def _insert_stored_events(self, curs: Cursor[DictRow], stored_events: Sequence[StoredEvent], **kwargs: Any) -> None:
         self._lock_table(curs)
+        head = curs.execute(HEAD).fetchone()
+        assert head is not None, "there is one, whatever is in the log"
         events = [self.construct_pg_stored_event(*_row(e)) for e in stored_events]
-        curs.execute(self.insert_events_statement, {"events": events})
+        digests = digests_after(head["digest"], head["position"], head["recorded_at"], stored_events)
+        curs.execute(self.insert_events_statement, {**head, "events": events, "digests": b"".join(digests)})
 
 
 def _row(event: StoredEvent) -> tuple[str, int, str, bytes]:

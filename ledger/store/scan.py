@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 
 from ledger.store.connection import Connection
-from ledger.store.log import StoredEntry
+from ledger.store.lines import StoredEntry
 
 CHUNK_ENTRIES = 20_000
 # Chunks that wait to be worked on.

@@ -213,7 +213,7 @@ def test_a_recent_moment_waits_for_who_may_still_write_into_it(
         while asking.is_alive() and conn.execute(waiting).fetchone() == (0,):
             pass
         writer.execute(
-            "INSERT INTO stored_events SELECT 'stock/main/A', 2, 'StockAdded.v1', %s, 3, %s",
+            "INSERT INTO stored_events SELECT 'stock/main/A', 2, 'StockAdded.v1', %s, 3, %s, ''",
             [b'{"actor":"a","request_id":"r","quantity":4,"on_hand":5,"reserved":0}', begun],
         )
         writer.execute("COMMIT")
@@ -251,7 +251,7 @@ def test_a_time_is_the_last_position_recorded_by_then(conn: Connection, events: 
     begin = datetime(2026, 11, 22, 10, tzinfo=UTC)
     for n in range(events):
         conn.execute(
-            "INSERT INTO stored_events SELECT 'stock/main/A', %s, 'StockAdded.v1', '{}', %s, %s",
+            "INSERT INTO stored_events SELECT 'stock/main/A', %s, 'StockAdded.v1', '{}', %s, %s, ''",
             [n + 1, n + 1, begin + timedelta(seconds=n // 3)],
         )
 

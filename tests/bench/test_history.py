@@ -6,6 +6,7 @@ from bench.history import count, grow
 from ledger.commands import AddStock, PutFungible
 from ledger.ledger import Ledger
 from projections.rebuild import Rebuild
+from tests.ledger.store.test_chain import check
 
 
 def test_a_grown_log_agrees_with_every_read_model_and_takes_more(postgres_url: str, schema: str, ledger: Ledger):
@@ -21,5 +22,6 @@ def test_a_grown_log_agrees_with_every_read_model_and_takes_more(postgres_url: s
         assert conn.execute("SELECT count(*) FROM stored_events").fetchone() == (102,)
         levels = conn.execute("SELECT sku, on_hand FROM stock_levels ORDER BY sku").fetchall()
         assert levels == [("a", 10 + 5 + 48 + 1), ("b", 10 + 48)]
+        check(conn)
     with Rebuild(postgres_url, schema) as rebuild:
         assert rebuild.differences() == {}

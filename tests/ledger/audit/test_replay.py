@@ -37,7 +37,7 @@ from ledger.errors import LedgerError
 from ledger.events import EVENTS
 from ledger.identifiers import MAX_INTEGER
 from ledger.reservations import summed
-from ledger.store.log import StoredEntry
+from ledger.store.lines import StoredEntry
 from ledger.store.mapper import to_event_strictly, to_stored
 from tests.ledger.given import ID, NOW, OTHER_ID, PURCHASE_ID, History
 

@@ -5,8 +5,7 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from ledger.store.lines import from_line, to_line
-from ledger.store.log import StoredEntry
+from ledger.store.lines import StoredEntry, from_line, to_line
 
 ENTRY = StoredEntry(
     position=17,

@@ -93,7 +93,7 @@ def test_the_library_reads_what_the_ledger_wrote(ledger: Ledger, recorder: Ledge
 def test_a_failure_on_our_side_leaves_nothing_behind(recorder: LedgerRecorder, conn: Connection):
     broken = StoredEvent("stock/main/A", 2, "StockAdded.v1", object())
 
-    with pytest.raises(Exception, match="cannot adapt"):
+    with pytest.raises(TypeError, match="bytes-like"):
         recorder.insert_events([stored("stock/main/A", 1), broken])
 
     assert read(conn, 0) == []

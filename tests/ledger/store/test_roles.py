@@ -19,8 +19,8 @@ DENIED = psycopg.errors.InsufficientPrivilege
 INVISIBLE = (DENIED, psycopg.errors.UndefinedTable, psycopg.errors.UndefinedFunction, psycopg.errors.InvalidSchemaName)
 REFUSED = psycopg.errors.RaiseException
 
-ROW = "('stock/main/A', 1, 'StockAdded.v1', '{}', 1)"
-INTO = "INTO stored_events (originator_id, originator_version, topic, state, notification_id)"
+ROW = "('stock/main/A', 1, 'StockAdded.v1', '{}', 1, '')"
+INTO = "INTO stored_events (originator_id, originator_version, topic, state, notification_id, digest)"
 CHANGES = {
     "update": "UPDATE stored_events SET state = '{}'",
     "delete": "DELETE FROM stored_events",
@@ -70,7 +70,7 @@ def test_the_service_cannot_change_the_log_by_copying_over_it(
     copy = f"COPY {INTO.removeprefix('INTO')} FROM STDIN".encode()
     taken = pytest.raises(psycopg.errors.UniqueViolation)
     with connect(service_url, schema) as service, taken, service.cursor().copy(copy) as rows:
-        rows.write_row(("product/A", 2, "ProductRegistered.v1", b"{}", 1))
+        rows.write_row(("product/A", 2, "ProductRegistered.v1", b"{}", 1, b""))
 
     assert log(conn) == before
 
