@@ -24,7 +24,7 @@ from ledger.commands import (
     ReserveItem,
     ReturnPurchase,
 )
-from ledger.errors import LedgerError
+from ledger.errors import LedgerError, UnavailableError
 
 # What a key may be allowed.
 Scope = Literal["catalog:write", "stock:write", "reservations:write", "read", "audit:read", "admin"]
@@ -81,6 +81,19 @@ class RateLimitedError(AccessError):
     def __init__(self, whose: str, seconds: float) -> None:
         super().__init__(f"Too many requests {whose}: wait before the next.")
         self.headers = {"Retry-After": str(max(1, math.ceil(seconds)))}
+
+
+class ForeignPageError(AccessError):
+    """A browser calls for a page that may not; `detail` says what is wrong with it."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.headers = {}
+
+
+class IssuerAwayError(UnavailableError):
+    def __init__(self) -> None:
+        super().__init__("The keys of the tokens' issuer could not be read for too long.")
 
 
 _ALWAYS: dict[type[Command], Scope] = {

@@ -1,7 +1,9 @@
 """The whole route table on one screen: what answers where, and the scope that a caller needs for it."""
 
 import re
+from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import falcon
 
@@ -69,11 +71,12 @@ ROUTES: tuple[Route, ...] = (
 
 
 def create_app(
-    service: Service, known: Known | None = None, watched: Requests | None = None
+    service: Service, known: Known | None = None, watched: Requests | None = None, browsers: Sequence[Any] = ()
 ) -> "falcon.App[falcon.Request, falcon.Response]":
     """The WSGI application; it opens nothing and starts nothing.
 
     Without `known`, anybody may do everything; without `watched`, requests are watched in the usual way.
+    `browsers` look at each request once it has an id, see browsers.py.
     """
     app = falcon.App()
     app.req_options.strip_url_path_trailing_slash = False
@@ -85,6 +88,8 @@ def create_app(
     for route in ROUTES:
         route.add_to(app, service)
     app.add_middleware(Envelope(ANYBODY if known is None else NOBODY, watched or Requests(service.telemetry)))
+    for each in browsers:
+        app.add_middleware(each)
     if known is not None:
         app.add_middleware(Guard({route.template: route.needs for route in ROUTES}, known))
     return app

@@ -40,7 +40,16 @@ class Command(NamedTuple):
     add_arguments: Callable[[argparse.ArgumentParser], None] = lambda _: None
 
 
-ACCESS = ("AUTH", "RATE_LIMIT", "RATE_BURST")
+ACCESS = (
+    "AUTH",
+    "RATE_LIMIT",
+    "RATE_BURST",
+    "CORS_ORIGINS",
+    "JWT_ISSUER",
+    "JWT_AUDIENCE",
+    "JWT_KEYS",
+    "JWT_SCOPE_CLAIM",
+)
 LOG = ("LOG", "LOG_LEVEL")
 DATABASE = ("DATABASE_URL", "DATA_DIR", "SCHEMA", *LOG)
 READY = ("EXPIRY_LAG_LIMIT", "FOLLOWER_LAG_LIMIT")

@@ -6,7 +6,14 @@ from typing import Any
 import falcon
 import msgspec
 
-from api.access import AccessError, ForbiddenError, RateLimitedError, UnauthorizedError
+from api.access import (
+    AccessError,
+    ForbiddenError,
+    ForeignPageError,
+    IssuerAwayError,
+    RateLimitedError,
+    UnauthorizedError,
+)
 from api.schemas import ShortageAnswer
 from ledger import errors
 
@@ -15,6 +22,7 @@ logger = logging.getLogger(__name__)
 PROBLEMS: dict[type[errors.LedgerError], tuple[int, str, str]] = {
     UnauthorizedError: (401, "unauthorized", "A valid key is needed"),
     ForbiddenError: (403, "forbidden", "The key does not allow this"),
+    ForeignPageError: (403, "foreign-page", "Pages of that site may not call"),
     RateLimitedError: (429, "rate-limited", "Too many requests"),
     errors.InvalidError: (422, "invalid", "The request is well-formed but invalid"),
     errors.UnknownProductError: (404, "unknown-product", "No such product"),
@@ -31,6 +39,7 @@ PROBLEMS: dict[type[errors.LedgerError], tuple[int, str, str]] = {
     errors.AbandonedError: (409, "abandoned", "Another command of the batch was refused"),
     errors.PreconditionFailedError: (412, "precondition-failed", "The precondition does not hold"),
     errors.KeyReusedError: (422, "idempotency-key-reused", "The key was used with another request"),
+    IssuerAwayError: (503, "issuer-away", "Tokens cannot be checked"),
     errors.BusyError: (503, "busy", "Overloaded"),
     errors.DatabaseAwayError: (503, "database-away", "The database cannot be reached"),
     errors.OutcomeUnknownError: (503, "outcome-unknown", "The outcome is not known yet"),

@@ -13,6 +13,7 @@ from psycopg.conninfo import conninfo_to_dict
 from ledger.identifiers import MAX_TTL_SECONDS
 
 _AUTH = {"auto": None, "on": True, "off": False}
+_ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,50}")
 
 
@@ -32,6 +33,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     auth: bool | None
     rate_limit: int
     rate_burst: int
+    cors_origins: tuple[str, ...]
+    jwt_issuer: str | None
+    jwt_audience: str | None
+    jwt_keys: str | None
+    jwt_scope_claim: str
     expiry_lag_limit_seconds: int
     follower_lag_limit_seconds: int
     log: str
@@ -117,6 +123,19 @@ def _auth(text: str) -> bool | None:
     return _AUTH[text]
 
 
+def _origins(text: str) -> tuple[str, ...]:
+    found = tuple(part.strip() for part in text.split(","))
+    if not all(_ORIGIN.fullmatch(origin) for origin in found):
+        raise SettingError("must be origins such as https://shop.example, with commas between them")
+    return found
+
+
+def _visible(text: str) -> str:
+    if not re.fullmatch(r"[\x21-\x7e]{1,500}", text, re.ASCII):
+        raise SettingError("must be 1 to 500 visible ASCII characters")
+    return text
+
+
 def _default_data_dir() -> str:
     """Root's own folders are closed to the user that PostgreSQL then runs as."""
     if os.geteuid() == 0:
@@ -171,6 +190,11 @@ SETTINGS = (
     Setting("STOCKLEDGER_ACCESS_LOG", "off", "on: a log line for every request, not only those that fail", _switch),
     Setting("STOCKLEDGER_SLOW_MS", "1000", "milliseconds from which a request is logged as slow", _whole(1, 60_000)),
     Setting("STOCKLEDGER_TRACES", "off", "on: OpenTelemetry traces, to where OTEL_... variables say", _switch),
+    Setting("STOCKLEDGER_CORS_ORIGINS", "", "origins of pages that may call, with commas between them", _origins),
+    Setting("STOCKLEDGER_JWT_ISSUER", "", "issuer (iss) whose tokens count beside keys", _visible),
+    Setting("STOCKLEDGER_JWT_AUDIENCE", "", "audience (aud) that they must name", _visible),
+    Setting("STOCKLEDGER_JWT_KEYS", "", "https URL or file of the issuer's keys (JWKS)", _visible),
+    Setting("STOCKLEDGER_JWT_SCOPE_CLAIM", "scope", "claim of theirs that holds the scopes", _visible),
     Setting("DATABASE_URL", "", "PostgreSQL to use, postgresql://...; without it the embedded one", _url),
 )
 
@@ -200,6 +224,11 @@ def read_settings(flags: Mapping[str, str | None], environment: Mapping[str, str
         auth=values["STOCKLEDGER_AUTH"],
         rate_limit=values["STOCKLEDGER_RATE_LIMIT"],
         rate_burst=values["STOCKLEDGER_RATE_BURST"],
+        cors_origins=values["STOCKLEDGER_CORS_ORIGINS"] or (),
+        jwt_issuer=values["STOCKLEDGER_JWT_ISSUER"],
+        jwt_audience=values["STOCKLEDGER_JWT_AUDIENCE"],
+        jwt_keys=values["STOCKLEDGER_JWT_KEYS"],
+        jwt_scope_claim=values["STOCKLEDGER_JWT_SCOPE_CLAIM"],
         expiry_lag_limit_seconds=values["STOCKLEDGER_EXPIRY_LAG_LIMIT"],
         follower_lag_limit_seconds=values["STOCKLEDGER_FOLLOWER_LAG_LIMIT"],
         log=values["STOCKLEDGER_LOG"],

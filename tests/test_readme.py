@@ -94,7 +94,7 @@ def test_the_settings_table_is_the_settings():
 
     assert set(rows) >= {setting.name for setting in SETTINGS}
     steady = [s for s in SETTINGS if s.name not in ("STOCKLEDGER_DATA_DIR", "STOCKLEDGER_WORKERS", "DATABASE_URL")]
-    assert {s.name: s.default for s in steady} == {s.name: rows[s.name].strip() for s in steady}
+    assert {s.name: s.default or "-" for s in steady} == {s.name: rows[s.name].strip() for s in steady}
 
 
 def test_the_files_that_the_map_names_exist():

@@ -4,7 +4,6 @@ import argparse
 import gc
 import logging
 from collections.abc import Callable
-from ipaddress import IPv6Address, ip_address
 from socket import socket
 
 from psycopg.conninfo import conninfo_to_dict
@@ -12,8 +11,7 @@ from psycopg.conninfo import conninfo_to_dict
 from api.app import create_app, is_light
 from api.commands import expire, follow
 from api.database import database
-from api.keys import HeldKeys
-from api.rates import Rates
+from api.door import Door
 from api.server import Server, open_socket, serve_worker
 from api.service import Service
 from api.settings import SettingError, Settings
@@ -39,34 +37,15 @@ def run(settings: Settings, _chosen: argparse.Namespace) -> int:
     if settings.traces and not is_installed():
         raise SettingError("STOCKLEDGER_TRACES needs an extra: pip install 'stockledger[otel]'")
     with _listen(settings) as sock:
-        takes_keys = _takes_keys(settings, sock)
+        door = Door(settings, sock)
         with database(settings) as (url, postgres):
-            _announce(settings, url, sock, embedded=postgres is not None, takes_keys=takes_keys)
-            return _supervise(settings, url, sock, postgres, takes_keys)
+            _announce(settings, url, sock, embedded=postgres is not None, door=door)
+            return _supervise(settings, url, sock, postgres, door)
 
 
-def _takes_keys(settings: Settings, sock: socket) -> bool:
-    """Whether requests need a key; raises SettingError where anybody could reach a service that asks for none."""
-    on_loopback = _is_loopback(sock.getsockname()[0])
-    if settings.auth is None:
-        return settings.database_url is not None or not on_loopback
-    if not settings.auth and not on_loopback:
-        raise SettingError(
-            f"STOCKLEDGER_AUTH cannot be off on {settings.host}: only on the loopback, such as 127.0.0.1"
-        )
-    return settings.auth
-
-
-def _is_loopback(host: str) -> bool:
-    address = ip_address(host.partition("%")[0])
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return (mapped or address).is_loopback
-
-
-def _supervise(settings: Settings, url: str, sock: socket, postgres: EmbeddedPostgres | None, takes_keys: bool) -> int:
-    rates = Rates(settings.rate_limit, settings.rate_burst) if settings.rate_limit and takes_keys else None
+def _supervise(settings: Settings, url: str, sock: socket, postgres: EmbeddedPostgres | None, door: Door) -> int:
     works: dict[str, Callable[[Telemetry], None]] = {
-        f"worker-{number}": lambda telemetry: _work(settings, url, sock, telemetry, takes_keys, rates)
+        f"worker-{number}": lambda telemetry: _work(settings, url, sock, telemetry, door)
         for number in range(1, settings.workers + 1)
     }
     works["expiry"] = lambda telemetry: expire.work(settings, url, telemetry)
@@ -93,16 +72,14 @@ def _watch(postgres: EmbeddedPostgres) -> None:
         logging.getLogger(__name__).warning("the embedded PostgreSQL had died and was started again")
 
 
-def _work(
-    settings: Settings, url: str, sock: socket, telemetry: Telemetry, takes_keys: bool, rates: Rates | None
-) -> None:
+def _work(settings: Settings, url: str, sock: socket, telemetry: Telemetry, door: Door) -> None:
     """One HTTP process: its own committer and pool, opened after the fork."""
     # What there is now stays: it needs no looking through for garbage, and its pages can be shared.
     gc.freeze()
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
     ledger = Ledger(url, settings.schema, InlineReadModels())
     reader = Reader(url, settings.schema, max_connections=min(READER_CONNECTIONS, settings.threads))
-    keys = HeldKeys(url, settings.schema, rates) if takes_keys else None
+    known = door.known(url)
     service = Service(
         ledger,
         reader,
@@ -122,7 +99,7 @@ def _work(
 
     try:
         serve_worker(
-            create_app(service, keys, watched),
+            create_app(service, known, watched, door.browsers()),
             sock,
             threads=settings.threads,
             carried=is_light,
@@ -132,8 +109,8 @@ def _work(
     finally:
         if spans is not None:
             spans.close()
-        if keys is not None:
-            keys.close()
+        if known is not None:
+            known.close()
         ledger.close()
         reader.close()
 
@@ -147,7 +124,7 @@ def _listen(settings: Settings) -> socket:
         ) from None
 
 
-def _announce(settings: Settings, url: str, sock: socket, *, embedded: bool, takes_keys: bool) -> None:
+def _announce(settings: Settings, url: str, sock: socket, *, embedded: bool, door: Door) -> None:
     """Say where it listens, which database it uses (never a password), where the data is and who may call."""
     host, port = sock.getsockname()[:2]
     parts = conninfo_to_dict(url)
@@ -156,5 +133,4 @@ def _announce(settings: Settings, url: str, sock: socket, *, embedded: bool, tak
     print(f"database        {server}, database {parts.get('dbname')}, schema {settings.schema}")
     print(f"data            {settings.data_dir if embedded else 'kept by that database'}")
     print(f"workers         {settings.workers} of {settings.threads} threads")
-    off = "off: anybody who reaches this address may do everything"
-    print(f"authentication  {'on: stockledger keys' if takes_keys else off}", flush=True)
+    print(f"authentication  {door}", flush=True)

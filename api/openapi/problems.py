@@ -51,19 +51,20 @@ MEMBERS: Mapping[str, Mapping[str, Any]] = {
 # What any call can meet, whatever it is; then what any write can, and what any with a body can.
 ALWAYS = (
     "bad-request",
-    "request-timeout",
     "body-too-large",
-    "target-too-long",
-    "invalid",
+    "busy",
+    "foreign-page",
     "headers-too-large",
     "internal-error",
-    "busy",
+    "invalid",
+    "request-timeout",
+    "target-too-long",
 )
-ON_KEYS = ("unauthorized", "forbidden", "rate-limited")
+ON_KEYS = ("unauthorized", "forbidden", "issuer-away", "rate-limited")
 ON_LEDGER = ("database-away",)
 ON_WRITES = ("idempotency-key-reused", "outcome-unknown")
 ON_BODIES = ("not-json",)
-_RETRY = ("busy", "database-away", "outcome-unknown", "not-ready", "rate-limited")
+_RETRY = ("busy", "database-away", "issuer-away", "outcome-unknown", "not-ready", "rate-limited")
 _CHALLENGE = ("unauthorized", "forbidden")
 # What a look at the log comes before.
 _LEDGERS = {slug for status, slug, _ in PROBLEMS.values() if status in (404, 409, 412)}

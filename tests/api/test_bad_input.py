@@ -464,7 +464,9 @@ def test_every_error_has_a_status_and_a_slug_of_its_own():
     assert {slug: status for status, slug, _ in PROBLEMS.values()} == {
         "unauthorized": 401,
         "forbidden": 403,
+        "foreign-page": 403,
         "rate-limited": 429,
+        "issuer-away": 503,
         "invalid": 422,
         "unknown-product": 404,
         "unknown-item": 404,

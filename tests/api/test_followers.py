@@ -45,7 +45,7 @@ def ask(service: RunningService, path: str, *headers: str) -> socket.socket:
     """Send a request and leave the answer to come."""
     parts = urlsplit(service.url)
     client = socket.create_connection((parts.hostname, parts.port), timeout=60)
-    client.sendall("\r\n".join([f"GET {path} HTTP/1.1", "Host: x", *headers, "", ""]).encode())
+    client.sendall("\r\n".join([f"GET {path} HTTP/1.1", "Host: localhost", *headers, "", ""]).encode())
     return client
 
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from api.cli import main
-from api.commands.serve import _takes_keys
+from api.door import Door
 from api.server import open_socket
 from api.settings import SettingError, read_settings
 from tests.service import RunningService, running_service
@@ -78,7 +78,7 @@ def test_keys_are_asked_for_unless_only_this_machine_can_reach_a_private_databas
     url = {"DATABASE_URL": "postgresql://h/d"} if database else {}
     settings = read_settings({}, {"STOCKLEDGER_HOST": host, "STOCKLEDGER_AUTH": auth} | url)
     with open_socket(host, 0) as sock:
-        assert _takes_keys(settings, sock) == takes_keys
+        assert Door(settings, sock).takes_keys == takes_keys
 
 
 def test_off_is_refused_where_others_can_reach_the_service(capsys: pytest.CaptureFixture[str]):
@@ -90,4 +90,4 @@ def test_off_is_refused_where_others_can_reach_the_service(capsys: pytest.Captur
     assert (printed.out, len(printed.err.splitlines())) == ("", 1)
     assert printed.err.startswith("stockledger: STOCKLEDGER_AUTH cannot be off on 0.0.0.0")
     with open_socket("0.0.0.0", 0) as sock, pytest.raises(SettingError):
-        _takes_keys(read_settings({}, {"STOCKLEDGER_AUTH": "off"}), sock)
+        Door(read_settings({}, {"STOCKLEDGER_AUTH": "off"}), sock)

@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from openapi_spec_validator import validate
 
-from api.access import ForbiddenError, RateLimitedError, UnauthorizedError
+from api.access import ForbiddenError, ForeignPageError, IssuerAwayError, RateLimitedError, UnauthorizedError
 from api.app import ROUTES
 from api.messages import REFUSALS
 from api.openapi.document import UndocumentedError, document, path_of
@@ -29,6 +29,8 @@ ID = UUID("00000000-0000-4000-8000-000000000001")
 REFUSED = [
     UnauthorizedError(shown=False),
     ForbiddenError("shop", "catalog:write"),
+    ForeignPageError("A page of 'https://evil.example' may not call this service."),
+    IssuerAwayError(),
     RateLimitedError("with the key 'shop'", 1.0),
     errors.InvalidError({"sku": "must not be empty"}),
     errors.UnknownProductError("A"),
