@@ -15,7 +15,7 @@ from tests.fuzz.fuzzing import fuzz, stocked_service, stockledger
 from tests.service import data_folder
 
 # Of the random phases, for each call; the coverage phase alone makes some 3,000 requests in all.
-EXAMPLES = 60
+EXAMPLES = 20
 
 
 def main() -> int:
