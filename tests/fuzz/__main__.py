@@ -23,7 +23,6 @@ def main() -> int:
     parser.add_argument("--requests", type=int, default=20_000, help="go on until so many (default: %(default)s)")
     parser.add_argument("--examples", type=int, default=EXAMPLES, help="of each call in a run (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=random.randrange(2**32), help="of the first run (default: random)")
-    parser.add_argument("--workers", type=int, default=2, help="threads that ask (default: %(default)s)")
     chosen = parser.parse_args()
     data, kept = data_folder(), Path(tempfile.mkdtemp(prefix="stockledger-fuzz-"))
     settings = {"STOCKLEDGER_DATA_DIR": str(data / "data")}
@@ -32,7 +31,7 @@ def main() -> int:
         with stocked_service(settings) as (service, key):
             while made < chosen.requests:
                 began = time.monotonic()
-                options = ("-n", str(chosen.examples), "--seed", str(seed), "-w", str(chosen.workers))
+                options = ("-n", str(chosen.examples), "--seed", str(seed))
                 found = fuzz(service, key, kept, *options)
                 made += found.requests
                 seconds = time.monotonic() - began
