@@ -15,21 +15,18 @@ if TYPE_CHECKING:
 
 
 class Known:
-    """Keys, and tokens of an issuer if there is one."""
+    """Keys, and tokens of an issuer."""
 
-    def __init__(self, keys: HeldKeys, tokens: "Tokens | None") -> None:
+    def __init__(self, keys: HeldKeys, tokens: "Tokens") -> None:
         self._keys = keys
         self._tokens = tokens
 
     def find(self, credential: str) -> Caller | None:
-        if self._tokens is None or credential.startswith(PREFIX):
-            return self._keys.find(credential)
-        return self._tokens.find(credential)
+        return (self._keys if credential.startswith(PREFIX) else self._tokens).find(credential)
 
     def close(self) -> None:
         self._keys.close()
-        if self._tokens is not None:
-            self._tokens.close()
+        self._tokens.close()
 
 
 class Door:
@@ -48,16 +45,16 @@ class Door:
         cors = [Cors(self._origins)] if self._origins else []
         return cors if self.takes_keys else [*cors, OwnPagesOnly(self._origins)]
 
-    def known(self, url: str) -> Known | None:
+    def known(self, url: str) -> Known | HeldKeys | None:
         """Who may come in, None: anybody. After the fork; close it at the end."""
         if not self.takes_keys:
             return None
-        tokens = None
-        if self._issuer is not None:
-            from api.tokens import Tokens
+        keys = HeldKeys(url, self._schema, self._rates)
+        if self._issuer is None:
+            return keys
+        from api.tokens import Tokens
 
-            tokens = Tokens(self._issuer, self._rates)
-        return Known(HeldKeys(url, self._schema, self._rates), tokens)
+        return Known(keys, Tokens(self._issuer, self._rates))
 
     def __str__(self) -> str:
         if not self.takes_keys:

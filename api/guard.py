@@ -67,5 +67,7 @@ def _credential(header: str | None) -> str | None:
     """What follows `Bearer` (RFC 6750, 2.1); anything else that a caller sends is a key that is not valid."""
     if header is None:
         return None
+    if header.startswith("Bearer "):  # as nearly everybody writes it
+        return header[7:].strip()
     scheme, _, credential = header.partition(" ")
     return credential.strip() if scheme.lower() == "bearer" else ""

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,13 +82,17 @@ def program() -> Path:
 
 
 @contextmanager
-def running_service(folder: Path, url: str, schema: str, workers: int, threads: int) -> Iterator[Started]:
+def running_service(
+    folder: Path, url: str, schema: str, workers: int, threads: int, more: Mapping[str, Any] | None = None
+) -> Iterator[Started]:
     """Run `stockledger serve` on the ledger `schema` of the database `url`, with its log in `folder`.
 
+    It asks for no keys unless `more` settings say so.
     Raises ServiceError, with the end of the log, when the service does not become ready.
     """
     address = (HOST, free_port())
     settings = {"HOST": HOST, "PORT": address[1], "SCHEMA": schema, "WORKERS": workers, "THREADS": threads}
+    settings |= {"AUTH": "off", **(more or {})}
     log = folder / f"{schema}.log"
     began = time.monotonic()
     with (
