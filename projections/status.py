@@ -9,8 +9,10 @@ from ledger.store.roundtrip import ask_one
 from projections import following, inline
 
 _LOG = """
-SELECT coalesce(max(notification_id), 0), max(recorded_at), pg_total_relation_size('stored_events')
-FROM (SELECT notification_id, recorded_at FROM stored_events ORDER BY notification_id DESC LIMIT 1) AS last
+SELECT coalesce(notification_id, 0), encode(digest, 'hex'), recorded_at, pg_total_relation_size('stored_events')
+FROM (VALUES (true)) AS always LEFT JOIN (
+    SELECT notification_id, digest, recorded_at FROM stored_events ORDER BY notification_id DESC LIMIT 1
+) AS last ON true
 """
 _RESERVATIONS = """
 SELECT
@@ -53,9 +55,13 @@ class Migration(Struct, frozen=True):
 
 
 class Status(Struct, frozen=True):
-    """`recorded_at` is that of the last entry, `bytes_per_event` what the log takes with its indexes."""
+    """`digest`, in hexadecimal, and `recorded_at` are those of the last entry, null in an empty log.
+
+    `bytes_per_event` is what the log takes with its indexes.
+    """
 
     position: int
+    digest: str | None
     recorded_at: datetime | None
     bytes_per_event: int | None
     open_reservations: int
@@ -66,10 +72,11 @@ class Status(Struct, frozen=True):
 
 
 def status(conn: BoundedConnection) -> Status:
-    ((position, recorded_at, log_bytes),) = ask_one(conn, _LOG)
+    ((position, digest, recorded_at, log_bytes),) = ask_one(conn, _LOG)
     ((open_reservations, overdue_reservations),) = ask_one(conn, _RESERVATIONS)
     return Status(
         position,
+        digest,
         recorded_at,
         log_bytes // position if position else None,
         open_reservations,

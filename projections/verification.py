@@ -2,17 +2,20 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Protocol
 
 from msgspec import Struct
 
 from ledger.audit.findings import Findings
 from ledger.audit.replay import Replay
-from ledger.export.reading import Against, ExportedLog
+from ledger.audit.seals import Noted, Seals
+from ledger.export.reading import ExportedLog
 from ledger.store.connection import Connection
 from ledger.store.lines import StoredEntry
-from ledger.store.mapper import to_event_strictly
-from ledger.store.scan import Scan
+from ledger.store.mapper import to_events_strictly
+from ledger.store.scan import Scan, read_anyhow, read_sealed
+from projections.beside import Beside
 from projections.comparing.comparison import Comparison, copy_tables
 from projections.comparing.expected import ExpectedRows
 from projections.comparing.followed import FollowedRows
@@ -30,10 +33,15 @@ class Progress(Protocol):
 
 
 class Verified(Struct, frozen=True):
-    """What was looked at: entries `first` to `last`, and so many rows of each table (none for an export)."""
+    """What was looked at: entries `first` to `last`, and so many rows of each table (none for an export).
+
+    `digest` is that of the last entry, in hexadecimal, None
+    if there is none.
+    """
 
     first: int
     last: int
+    digest: str | None
     entries: int
     replayed: bool
     last_recorded_at: datetime | None
@@ -41,10 +49,11 @@ class Verified(Struct, frozen=True):
 
 
 def verify_ledger(
-    connect: Callable[[], Connection], findings: Findings, progress: Progress, against: ExportedLog | None = None
+    connect: Callable[[], Connection], findings: Findings, progress: Progress, noted: Noted | None = None
 ) -> Verified:
     """Take down the read models as of one moment, then replay the log up to that moment and compare.
 
+    `noted` has digests that were noted down, by position. Another process checks the chain meanwhile.
     Writers are not kept waiting, and nothing is written to the database.
     Raises psycopg.Error, and OSError when there is no room for temporary files.
     """
@@ -53,26 +62,65 @@ def verify_ledger(
         with connect() as conn:
             for_tables = _Counted(progress, rows)
             last, followed = copy_tables(conn, spool, TABLES, for_tables.begin, for_tables.moved)
-        progress.begin("replaying", last, "event")
-        beside = Against(against, findings) if against is not None else None
-        with Scan(connect, 0, last) as chunks:
-            replayed = _Replayed(spool, findings, progress, followed)
-            return replayed.run(chunks, last, beside, rows)
+        with Beside(partial(_check_chain, connect, last, findings.max_kept, noted or {})) as chain:
+            progress.begin("replaying", last, "event")
+            with Scan(connect, read_anyhow, 0, last) as chunks:
+                run = _Replayed(spool, findings, progress, followed)
+                entries = run.take(chunks)
+            run.compare()
+            digest = chain.result().told(findings, entries)
+        return Verified(1, last, digest, entries, True, run.last_recorded_at, rows)
 
 
-def verify_export(exported: ExportedLog, findings: Findings, progress: Progress) -> Verified:
-    """Check the files of an export and replay it; needs no database.
+def verify_export(
+    exported: ExportedLog, findings: Findings, progress: Progress, noted: Noted | None = None
+) -> Verified:
+    """Check the files of an export and its chain, and replay it; needs no database.
 
-    An export that does not begin with position 1 is checked as files alone: what came before is not known.
+    An export that does not begin with position 1 is not replayed: what came before is not known.
     """
     manifest = exported.manifest
+    first, last, count = manifest.first, manifest.last, manifest.count
     progress.begin("checking files", len(manifest.files), "file")
     exported.check_files(findings)
-    if manifest.first != 1:
-        return Verified(manifest.first, manifest.last, manifest.count, False, manifest.last_recorded_at, {})
-    progress.begin("replaying", manifest.count, "event")
-    with Spool() as spool:
-        return _Replayed(spool, findings, progress).run(exported.chunks(findings), manifest.last)
+    with Beside(partial(_check_exported_chain, exported, findings.max_kept, noted or {})) as chain:
+        if first != 1:
+            digest = chain.result().told(findings, count)
+            return Verified(first, last, digest, count, False, manifest.last_recorded_at, {})
+        progress.begin("replaying", count, "event")
+        with Spool() as spool:
+            run = _Replayed(spool, findings, progress)
+            entries = run.take(exported.chunks(findings))
+            run.compare()
+        digest = chain.result().told(findings, entries)
+    return Verified(1, last, digest, entries, True, run.last_recorded_at, {})
+
+
+class _Chain(Struct):
+    """What a check of the chain has to say, to be sent from one process to another."""
+
+    digest: bytes
+    findings: Findings
+
+    def told(self, findings: Findings, entries: int) -> str | None:
+        """Hand the findings on; returns the last digest in hexadecimal, None if there are no entries."""
+        findings.join(self.findings)
+        return self.digest.hex() if entries else None
+
+
+def _check_chain(connect: Callable[[], Connection], last: int, max_kept: int, noted: Noted) -> _Chain:
+    findings = Findings(max_kept)
+    seals = Seals(findings, noted)
+    with Scan(connect, read_sealed, 0, last) as chunks:
+        for chunk in chunks:
+            seals.take(chunk)
+    seals.end()
+    return _Chain(seals.digest, findings)
+
+
+def _check_exported_chain(exported: ExportedLog, max_kept: int, noted: Noted) -> _Chain:
+    findings = Findings(max_kept)
+    return _Chain(exported.check_chain(findings, noted), findings)
 
 
 class _Replayed:
@@ -82,34 +130,30 @@ class _Replayed:
         self, spool: Spool, findings: Findings, progress: Progress, followed: Mapping[str, int] | None = None
     ) -> None:
         self._spool, self._findings, self._progress = spool, findings, progress
+        self.last_recorded_at: datetime | None = None
         self._expected = ExpectedRows(spool)
         self._followed = None if followed is None else FollowedRows(self._expected.put, followed)
         watch = None if self._followed is None else self._followed.take
-        self._replay = Replay(to_event_strictly, findings, self._expected, watch)
+        self._replay = Replay(to_events_strictly, findings, self._expected, watch)
 
-    def run(
-        self,
-        chunks: Iterable[list[StoredEntry]],
-        last: int,
-        beside: Against | None = None,
-        rows: dict[str, int] | None = None,
-    ) -> Verified:
+    def take(self, chunks: Iterable[list[StoredEntry]]) -> int:
+        """Replay a log to its end; returns how many entries it has."""
         entries = 0
         for chunk in chunks:
-            if beside is not None:
-                beside.take(chunk)
             self._replay.take(chunk)
             entries += len(chunk)
             self._progress.moved(len(chunk))
-        if beside is not None:
-            beside.end()
+        if entries:
+            self.last_recorded_at = self._replay.recorded_at
         if self._followed is not None:
             self._followed.end()
         self._expected.end(self._replay)
+        return entries
+
+    def compare(self) -> None:
         self._progress.begin("comparing", None, "row")
         tables = () if self._followed is None else TABLES
         Comparison(self._spool, tables, self._findings, self._replay.last_position).run()
-        return Verified(1, last, entries, True, self._replay.recorded_at if entries else None, rows or {})
 
 
 class _Counted:

@@ -33,6 +33,7 @@ def _lines(schema: str, found: Status) -> list[str]:
         f"{'ledger':<22}schema {schema}",
         f"{'log':<22}position {found.position:,}{last}",
         f"{'':<22}{size}",
+        f"{'':<22}digest {found.digest or 'none'}",
         f"{'reservations':<22}{found.open_reservations:,} open, {found.overdue_reservations:,} overdue",
         f"{'migrations':<22}{len(found.migrations)}, the last {found.migrations[-1].name}",
         "",

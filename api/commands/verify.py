@@ -2,6 +2,7 @@
 
 import argparse
 import gc
+import re
 import sys
 import time
 from functools import partial
@@ -20,6 +21,7 @@ from projections.verification import Verified, verify_export, verify_ledger
 
 # Entries become millions of objects that live for a moment and hold no cycles.
 OBJECTS_BETWEEN_COLLECTIONS = 100_000
+_DIGEST = re.compile("[0-9a-fA-F]{64}")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,11 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " database and keeps nobody waiting. Exit status: 0 if all is well, 1 if anything is off or cannot be read."
     )
     parser.epilog = "docs/auditing.md explains each finding."
-    export = parser.add_mutually_exclusive_group()
     from_export = "verify an export (its folder, or its manifest) instead of the ledger; uses no database"
-    export.add_argument("--from-export", type=Path, metavar="PATH", help=from_export)
-    against = "also compare the ledger's log with an export of it, byte for byte"
-    export.add_argument("--against", type=Path, metavar="PATH", help=against)
+    parser.add_argument("--from-export", type=Path, metavar="PATH", help=from_export)
+    expect = "the digest that was noted down of a position: nothing up to there was changed since; may be repeated"
+    parser.add_argument("--expect", type=_noted, action="append", default=[], metavar="POSITION:DIGEST", help=expect)
     parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
     show = "findings of each kind to show (default: %(default)s); all are counted"
     parser.add_argument("--show", type=_positive, default=MAX_KEPT_OF_A_KIND, metavar="N", help=show)
@@ -41,15 +42,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(settings: Settings, chosen: argparse.Namespace) -> int:
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
     findings = Findings(chosen.show)
+    noted = dict(chosen.expect)
     began = time.monotonic()
     try:
         with Bars() as bars:
             if chosen.from_export is not None:
-                verified = verify_export(ExportedLog(chosen.from_export), findings, bars)
+                verified = verify_export(ExportedLog(chosen.from_export), findings, bars, noted)
             else:
-                against = ExportedLog(chosen.against) if chosen.against is not None else None
                 with database_as_it_is(settings) as url:
-                    verified = verify_ledger(partial(_connect, url, settings.schema), findings, bars, against)
+                    verified = verify_ledger(partial(_connect, url, settings.schema), findings, bars, noted)
     except OSError as error:
         print(f"stockledger: verifying stopped: {error.strerror or error}", file=sys.stderr)
         return 1
@@ -89,11 +90,20 @@ def _text(verified: Verified, findings: Findings, seconds: float) -> str:
     else:
         said = f"its files were checked; it begins with position {verified.first:,}, so it cannot be replayed alone"
         lines.append(f"{verified.entries:,} events: {said}")
+    if verified.digest is not None:
+        lines.append(f"sealed: position {verified.last} has digest {verified.digest}")
     if verified.rows:
         lines.append("compared: " + ", ".join(f"{name} {rows:,}" for name, rows in verified.rows.items()) + " rows")
     kinds = ", ".join(f"{kind} {count:,}" for kind, count in sorted(findings.counts.items()))
     lines.append(f"NOT as it should be: {kinds}" if findings.total else "all is as it should be")
     return "\n".join(lines)
+
+
+def _noted(text: str) -> tuple[int, bytes]:
+    position, _, digest = text.partition(":")
+    if not (position.isascii() and position.isdigit() and 0 < int(position) < 2**63 and _DIGEST.fullmatch(digest)):
+        raise argparse.ArgumentTypeError("must be a position, a colon and a digest of 64 hexadecimal digits")
+    return int(position), bytes.fromhex(digest)
 
 
 def _positive(text: str) -> int:

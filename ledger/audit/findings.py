@@ -57,12 +57,17 @@ class Findings:
     def __init__(self, max_kept_of_a_kind: int = MAX_KEPT_OF_A_KIND) -> None:
         self.counts: Counter[str] = Counter()
         self.kept: list[Finding] = []
-        self._max_kept = max_kept_of_a_kind
+        self.max_kept = max_kept_of_a_kind
 
     def add(self, finding: Finding) -> None:
         self.counts[finding.kind] += 1
-        if self.counts[finding.kind] <= self._max_kept:
+        if self.counts[finding.kind] <= self.max_kept:
             self.kept.append(finding)
+
+    def join(self, others: "Findings") -> None:
+        """Those of another check of the same log."""
+        self.counts += others.counts
+        self.kept += others.kept
 
     def at(self, place: Place, kind: str, expected: object, found: object) -> None:
         """Something is wrong with an entry of the log."""

@@ -4,7 +4,7 @@ After something wrong it goes on from what the log says there, so that one fault
 that follows.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -26,16 +26,18 @@ class Stored(Moment, Protocol):
     def state(self) -> bytes: ...
 
 
-Decode = Callable[[str, bytes], Event]
-Watch = Callable[[Moment, Event, str, str], None]
 Track = ProductTrack | StockTrack | ItemTrack
+# Names and states to events, or what keeps one from being one.
+Decode = Callable[[Sequence[tuple[str, bytes]]], Sequence[Event | UnreadableEventError]]
+Seen = tuple[Moment, Event, Track]
+Watch = Callable[[Sequence[Seen]], None]
 
 
 class Replay:
     """`position` and `recorded_at` are those of the last entry taken.
 
-    `decode` raises UnreadableEventError for bytes that are not just what an event is stored as. `watch`, if given, is
-    told of every event that is one of its stream, with SKU and serial number.
+    `decode` takes no bytes but just those that an event is stored as. `watch`, if given, is told of every event that is
+    one of its stream, as many at a time as are taken.
     """
 
     def __init__(self, decode: Decode, findings: Findings, witness: Witness, watch: Watch | None = None) -> None:
@@ -50,9 +52,11 @@ class Replay:
         self.position = 0
         self.recorded_at = datetime.min.replace(tzinfo=UTC)
 
-    def take(self, entries: Iterable[Stored]) -> None:
+    def take(self, entries: Sequence[Stored]) -> None:
         """Replay the next entries."""
-        for entry in entries:
+        seen: list[Seen] = []
+        events = self._decode([(entry.name, entry.state) for entry in entries])
+        for entry, event in zip(entries, events, strict=True):
             position, recorded_at, stream, version = entry.position, entry.recorded_at, entry.stream, entry.version
             before, self.position = self.position, position
             if position != before + 1:
@@ -67,13 +71,13 @@ class Replay:
             if version != track.version + 1:
                 self._check_version(entry, track)
             track.version, track.position = version, position
-            try:
-                event = self._decode(entry.name, entry.state)
-            except UnreadableEventError as error:
-                self._findings.at(entry, "unreadable", "an event as the ledger stores it", error)
+            if isinstance(event, UnreadableEventError):
+                self._findings.at(entry, "unreadable", "an event as the ledger stores it", event)
                 track.known = False
-                continue
-            self._take(track, entry, event, before)
+            elif self._take(track, entry, event, before):
+                seen.append((entry, event, track))
+        if self._watch is not None:
+            self._watch(seen)
 
     def end(self) -> None:
         """Hand what is open to the witness: the log ends here."""
@@ -93,7 +97,8 @@ class Replay:
         track = self._streams.get(stream)
         return track.position or None if track is not None else None
 
-    def _take(self, track: Track, entry: Stored, event: Event, before: int) -> None:
+    def _take(self, track: Track, entry: Stored, event: Event, before: int) -> bool:
+        """Whether the event is one of its stream."""
         if isinstance(track, StockTrack):
             ours = track.take(entry, event, self._findings)
             if ours and type(event) is not StockAdded and type(event) is not StockRemoved:
@@ -105,8 +110,7 @@ class Replay:
                 self._witness.purchased(entry, event, None)
             else:
                 pass_on(self.holds, entry, event, before)
-        if ours and self._watch is not None:
-            self._watch(entry, event, track.sku, track.sn)
+        return ours
 
     def _begin(self, entry: Stored) -> Track | None:
         """The track of a stream that is met for the first time; None if no stream has that name."""

@@ -114,14 +114,14 @@ class StockTrack:
 
     def take(self, entry: Moment, event: Event, findings: Findings) -> bool:
         """Check a fact and carry it; returns whether it is a fact of stock at all."""
-        if not isinstance(event, StockEvent):
+        per_unit = _EFFECTS.get(type(event))
+        if per_unit is None or not isinstance(event, StockEvent):
             findings.at(entry, "wrong-stream", "a fact of stock", type(event).__name__)
             self.known = False
             return False
         if self.updated_at is None or self.product.product is None:
             self.product.check(entry, "fungible", findings)
         quantity, on_hand, reserved = event.quantity, event.on_hand, event.reserved
-        per_unit = _EFFECTS[type(event)]
         due = self.on_hand + per_unit[0] * quantity, self.reserved + per_unit[1] * quantity
         if due != (on_hand, reserved) and self.known:
             self._doubt(entry, (on_hand, reserved), due, per_unit, quantity, findings)

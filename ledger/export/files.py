@@ -52,7 +52,8 @@ class WrittenFile:
             self._last = entries[-1]
             self._sink.write(entries)
 
-    def finish(self) -> ExportedFile:
+    def finish(self, digest_before: bytes, digest: bytes) -> ExportedFile:
+        """The digests are those before the first entry and of the last one."""
         assert self._first is not None, "something was written"
         assert self._last is not None, "something was written"
         self._sink.close()
@@ -66,6 +67,8 @@ class WrittenFile:
             count=self._last.position - self._first.position + 1,
             bytes=self._file.size,
             sha256=self._file.digest.hexdigest(),
+            digest_before=digest_before.hex(),
+            digest=digest.hex(),
             first_recorded_at=self._first.recorded_at,
             last_recorded_at=self._last.recorded_at,
         )

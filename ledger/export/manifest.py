@@ -10,12 +10,15 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
+from ledger.store.chain import BEGINNING
+
 MANIFEST = "manifest.json"
 FORMAT = "stockledger-export"
 FORMAT_VERSION = 1
 READ_BYTES = 1024 * 1024
 
 FileFormat = Literal["ndjson", "parquet"]
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _FILE_NAME = re.compile(r"events-[0-9]{12,20}-[0-9]{12,20}\.(ndjson|parquet)", re.ASCII)
 
 
@@ -32,7 +35,10 @@ class DamagedExportError(ExportError):
 
 
 class ExportedFile(Struct, frozen=True, forbid_unknown_fields=True):
-    """Entries from position `first` to `last`; times are those of these two."""
+    """Entries from position `first` to `last`; times are those of these two.
+
+    `digest` is that of the last one in the log, `digest_before` that of the entry before the first, in hexadecimal.
+    """
 
     name: str
     first: int
@@ -40,12 +46,14 @@ class ExportedFile(Struct, frozen=True, forbid_unknown_fields=True):
     count: int
     bytes: int
     sha256: str
+    digest_before: str
+    digest: str
     first_recorded_at: datetime
     last_recorded_at: datetime
 
 
 class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
-    """`events` counts the entries by name and version of their event; `last_line_sha256` is of the last entry's line.
+    """`events` counts the entries by name and version of their event.
 
     Files are in order and without gaps: what is in the manifest is a whole export of `first` to `last`, even if more
     was wanted.
@@ -58,7 +66,6 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     count: int
     first_recorded_at: datetime | None
     last_recorded_at: datetime | None
-    last_line_sha256: str | None
     events: dict[str, int]
     files: list[ExportedFile]
     format: str = FORMAT
@@ -129,12 +136,15 @@ def is_ours(name: str) -> bool:
 def _check(folder: Path, manifest: Manifest) -> None:
     """Raises ExportError when the manifest does not agree with itself; names lead nowhere but into the folder."""
     position = manifest.first - 1
+    digest = BEGINNING.hex() if manifest.first == 1 else manifest.files[0].digest_before if manifest.files else ""
     for file in manifest.files:
         if not is_ours(file.name) or file.name.endswith(".partial"):
             raise ExportError(f"{folder / MANIFEST} names a file {file.name!r}, which no export makes")
         if file.first != position + 1 or file.count != file.last - file.first + 1 or file.count < 1:
             raise ExportError(f"{folder / MANIFEST}: {file.name} does not follow position {position}")
-        position = file.last
+        if file.digest_before != digest or not _DIGEST.fullmatch(file.digest):
+            raise ExportError(f"{folder / MANIFEST}: {file.name} does not follow digest {digest}")
+        position, digest = file.last, file.digest
     if (manifest.last, manifest.count) != (position, position - manifest.first + 1):
         raise ExportError(f"{folder / MANIFEST} does not agree with its files on the range")
     if sum(manifest.events.values()) != manifest.count:

@@ -1,11 +1,13 @@
 """Reading an export back: its files checked against the manifest, then their entries in order."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from ledger.audit.findings import Finding, Findings
+from ledger.audit.seals import Noted, Witness
 from ledger.export.files import read_file
-from ledger.export.manifest import MANIFEST, DamagedExportError, ExportError, Manifest, check_file, load
+from ledger.export.manifest import MANIFEST, DamagedExportError, ExportedFile, ExportError, Manifest, check_file, load
+from ledger.store.chain import BEGINNING, seal
 from ledger.store.lines import StoredEntry, to_line
 
 
@@ -30,52 +32,39 @@ class ExportedLog:
                 whole = False
         return whole
 
+    def check_chain(self, findings: Findings, noted: Noted) -> bytes:
+        """Whether the lines of each file make the digest that it ends with; returns the last one as they make it."""
+        witness = Witness(noted, findings)
+        digest = BEGINNING
+        for file in self.manifest.files:
+            digest = bytes.fromhex(file.digest_before)
+            for entries in self._chunks_of(file, Findings()):  # what cannot be read was told
+                for entry in entries:
+                    digest = seal(digest, to_line(entry))
+                    if 0 < witness.next <= entry.position:
+                        witness.take(entry.position, digest)
+            if digest.hex() != file.digest:
+                error = DamagedExportError(file.name, f"lines that make digest {file.digest}", f"digest {digest.hex()}")
+                _add(findings, error)
+        witness.end()
+        return digest
+
     def chunks(self, findings: Findings) -> Iterator[list[StoredEntry]]:
         """Entries of file after file; what cannot be read of a file is left out and told."""
         for file in self.manifest.files:
-            count = 0
-            try:
-                for entries in read_file(self.folder, file, self.manifest.file_format):
-                    count += len(entries)
-                    yield entries
-            except DamagedExportError as error:
-                _add(findings, error)
-            else:
-                if count != file.count:
-                    _add(findings, DamagedExportError(file.name, f"{file.count} entries", str(count)))
+            yield from self._chunks_of(file, findings)
 
-
-class Against:
-    """The log beside an export of it, entry by entry: each must be what it was when it was exported, byte for byte."""
-
-    def __init__(self, exported: ExportedLog, findings: Findings) -> None:
-        self._findings = findings
-        self._next = exported.manifest.first
-        self._entries = (entry for chunk in exported.chunks(findings) for entry in chunk)
-        self._waiting: StoredEntry | None = next(self._entries, None)
-
-    def take(self, chunk: Sequence[StoredEntry]) -> None:
-        for entry in chunk:
-            while self._waiting is not None and self._waiting.position < entry.position:
-                self._differs(self._waiting, None)
-            if self._waiting is None:
-                return
-            if self._waiting.position == entry.position:
-                if self._waiting != entry:
-                    self._differs(self._waiting, entry)
-                else:
-                    self._waiting = next(self._entries, None)
-
-    def end(self) -> None:
-        """The log ends here: what the export has beyond is missing."""
-        while self._waiting is not None:
-            self._differs(self._waiting, None)
-
-    def _differs(self, exported: StoredEntry, entry: StoredEntry | None) -> None:
-        found = to_line(entry).decode(errors="backslashreplace") if entry is not None else "nothing"
-        wanted = to_line(exported).decode(errors="backslashreplace")
-        self._findings.at(exported, "differs-from-export", wanted, found)
-        self._waiting = next(self._entries, None)
+    def _chunks_of(self, file: ExportedFile, findings: Findings) -> Iterator[list[StoredEntry]]:
+        count = 0
+        try:
+            for entries in read_file(self.folder, file, self.manifest.file_format):
+                count += len(entries)
+                yield entries
+        except DamagedExportError as error:
+            _add(findings, error)
+        else:
+            if count != file.count:
+                _add(findings, DamagedExportError(file.name, f"{file.count} entries", str(count)))
 
 
 def _add(findings: Findings, error: DamagedExportError) -> None:

@@ -1,7 +1,6 @@
 """Writing an export: a range of the log into a folder, a file at a time, going on where an earlier run ended."""
 
 import fcntl
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -12,9 +11,10 @@ from msgspec import structs
 
 from ledger.export.files import PARTIAL, WrittenFile, require
 from ledger.export.manifest import MANIFEST, ExportError, FileFormat, Manifest, check_file, is_ours, load, save
+from ledger.store.chain import seal
 from ledger.store.connection import Connection
 from ledger.store.lines import StoredEntry, to_line
-from ledger.store.scan import CHUNK_ENTRIES, Scan, read_range
+from ledger.store.scan import CHUNK_ENTRIES, Scan, digest_at, read_range
 
 MAX_FILE_ENTRIES = 10_000_000
 
@@ -38,7 +38,6 @@ class Export:
             count=0,
             first_recorded_at=None,
             last_recorded_at=None,
-            last_line_sha256=None,
             events={},
             files=[],
         )
@@ -85,7 +84,7 @@ class Export:
         last: StoredEntry | None = None
         with (
             WrittenFile(self._folder, name, before.file_format) as file,
-            Scan(self._connect, after, to, min(CHUNK_ENTRIES, to - after)) as chunks,
+            Scan(self._connect, read_range, after, to, min(CHUNK_ENTRIES, to - after)) as chunks,
         ):
             for entries in chunks:
                 _check_whole(entries, after)
@@ -96,24 +95,33 @@ class Export:
                 moved(len(entries))
             if last is None or last.position != to:
                 raise ExportError(f"the log has a gap before position {to}: run 'stockledger verify'")
-            written = file.finish()
+            written = file.finish(*self._digests(before.last, to))
         self.manifest = structs.replace(
             before,
             last=to,
             count=before.count + written.count,
             first_recorded_at=before.first_recorded_at or written.first_recorded_at,
             last_recorded_at=written.last_recorded_at,
-            last_line_sha256=hashlib.sha256(to_line(last)).hexdigest(),
             events=dict(sorted(events.items())),
             files=[*before.files, written],
         )
         save(self._folder, self.manifest)
 
+    def _digests(self, *positions: int) -> list[bytes]:
+        """Of each position, as they are stored; raises ExportError for one that the log does not have."""
+        with self._connect() as conn:
+            digests = [digest_at(conn, position) for position in positions]
+        found = [digest for digest in digests if digest is not None]
+        if len(found) < len(positions):
+            raise ExportError(f"the log has a gap among positions {positions}: run 'stockledger verify'")
+        return found
+
     def _check_last(self, found: Manifest) -> None:
         """The log must still say what the export ends with."""
+        before, _ = self._digests(found.last - 1, found.last)
         with self._connect() as conn:
             entries = read_range(conn, found.last - 1, found.last)
-        if [hashlib.sha256(to_line(entry)).hexdigest() for entry in entries] != [found.last_line_sha256]:
+        if [seal(before, to_line(entry)).hex() for entry in entries] != [found.files[-1].digest]:
             raise ExportError(f"{self._folder} ends with another entry at position {found.last} than the log has there")
 
     def _is_left(self, name: str) -> bool:

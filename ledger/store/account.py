@@ -96,15 +96,15 @@ def spawn(
         stderr=subprocess.STDOUT,
         start_new_session=True,
         pass_fds=inherited,
-        preexec_fn=_follow_to_the_grave(on_our_death),
+        preexec_fn=follow_to_the_grave(on_our_death),
         user=account.uid if account.is_another else None,
         group=account.gid if account.is_another else None,
         extra_groups=[] if account.is_another else None,
     )
 
 
-def _follow_to_the_grave(on_our_death: signal.Signals) -> Callable[[], None]:
-    """Return what the child does just before exec: ask for a signal when the thread that forked it ends.
+def follow_to_the_grave(on_our_death: signal.Signals) -> Callable[[], None]:
+    """Return what the child does first, or just before exec: ask for a signal when the thread that forked it ends.
 
     It runs after user= and group=, as it must: changing identity clears the request. Between fork and exec only one
     C call and getppid happen, so a lock held by another thread of ours cannot hang it.

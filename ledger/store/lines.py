@@ -26,6 +26,18 @@ class StoredEntry(NamedTuple):
     state: bytes
 
 
+class SealedEntry(NamedTuple):
+    """The same, with its digest."""
+
+    position: int
+    recorded_at: datetime
+    stream: str
+    version: int
+    name: str
+    state: bytes
+    digest: bytes
+
+
 class _Line(Struct, frozen=True, forbid_unknown_fields=True):
     position: int
     recorded_at: datetime

@@ -1,12 +1,12 @@
 """The rows that the log makes of each following read model, up to where that model is."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Protocol
 
 from msgspec import UNSET
 
-from ledger.audit.holds import Moment
+from ledger.audit.replay import Seen
 from ledger.events import (
     Event,
     ItemAdded,
@@ -52,8 +52,12 @@ _MOVES: dict[type[Event], int] = {
 }
 
 
+# The facts of stock that a valuation counts.
+_BALANCES = {event for event in _MOVES if issubclass(event, StockEvent)}
+
+
 class FollowedModel(Protocol):
-    def take(self, sku: str, sn: str, event: Event) -> None: ...
+    def take(self, seen: Sequence[Seen]) -> None: ...
     def end_day(self, day: date) -> None: ...
     def end(self) -> None: ...
 
@@ -67,19 +71,27 @@ class FollowedRows:
         self._day = date.min
         self._midnight = datetime.min.replace(tzinfo=UTC)
         self._stop = min(position for position, _ in self._models)
-        self._takes = [model.take for _, model in self._models]
 
-    def take(self, entry: Moment, event: Event, sku: str, sn: str) -> None:
-        if entry.position > self._stop:
-            self._end([pair for pair in self._models if pair[0] < entry.position])
-        if entry.recorded_at >= self._midnight:
-            self._begin_day(entry.recorded_at.date())
-        for take in self._takes:
-            take(sku, sn, event)
+    def take(self, seen: Sequence[Seen]) -> None:
+        """Events go on to the models as many at a time as are of one day."""
+        begin = 0
+        for index, (entry, _, _) in enumerate(seen):
+            if entry.position > self._stop or entry.recorded_at >= self._midnight:
+                self._pass_on(seen[begin:index])
+                begin = index
+                if entry.position > self._stop:
+                    self._end([pair for pair in self._models if pair[0] < entry.position])
+                if entry.recorded_at >= self._midnight:
+                    self._begin_day(entry.recorded_at.date())
+        self._pass_on(seen[begin:])
 
     def end(self) -> None:
         """The log ends here."""
         self._end(self._models)
+
+    def _pass_on(self, seen: Sequence[Seen]) -> None:
+        for _, model in self._models:
+            model.take(seen)
 
     def _begin_day(self, day: date) -> None:
         for _, model in self._models:
@@ -94,7 +106,6 @@ class FollowedRows:
             model.end()
         self._models = [pair for pair in self._models if pair not in over]
         self._stop = min((position for position, _ in self._models), default=2**63)
-        self._takes = [model.take for _, model in self._models]
 
 
 class _Movements:
@@ -102,17 +113,19 @@ class _Movements:
         self._put = put
         self._counts: dict[str, list[int]] = {}
 
-    def take(self, sku: str, sn: str, event: Event) -> None:
-        counts = self._counts.get(sku)
-        if counts is None:
-            counts = self._counts[sku] = [0] * len(_COUNTS)
-        counts[_EVENTS] += 1
-        index = _MOVES.get(type(event))
-        if index is None:
-            return
-        if index == _RELEASED and getattr(event, "cause", None) == "expired":
-            index = _EXPIRED
-        counts[index] += event.quantity if isinstance(event, StockEvent) else 1
+    def take(self, seen: Sequence[Seen]) -> None:
+        of_sku, moves = self._counts, _MOVES
+        for _, event, track in seen:
+            counts = of_sku.get(track.sku)
+            if counts is None:
+                counts = of_sku[track.sku] = [0] * len(_COUNTS)
+            counts[_EVENTS] += 1
+            index = moves.get(type(event))
+            if index is None:
+                continue
+            if index == _RELEASED and getattr(event, "cause", None) == "expired":
+                index = _EXPIRED
+            counts[index] += 1 if track.sn else event.quantity  # type: ignore[attr-defined]  # of an item: one piece
 
     def end_day(self, day: date) -> None:
         for sku, counts in self._counts.items():
@@ -145,8 +158,20 @@ class _Valuations:
         # (price, held, sold) by SKU and serial number
         self._items: dict[tuple[str, str], tuple[int, bool, bool]] = {}
         self._changed: set[str] = set()
+        # Of stock only its last balance in a day is asked for.
+        self._stock: dict[str, StockEvent] = {}
 
-    def take(self, sku: str, sn: str, event: Event) -> None:
+    def take(self, seen: Sequence[Seen]) -> None:
+        stock = self._stock
+        for _, event, track in seen:
+            if type(event) in _BALANCES:
+                stock[track.sku] = event  # type: ignore[assignment]
+                continue
+            if track.sku in stock:
+                self._take(track.sku, "", stock.pop(track.sku))
+            self._take(track.sku, track.sn, event)
+
+    def _take(self, sku: str, sn: str, event: Event) -> None:
         product = self._products.get(sku)
         if product is None:
             kind, price = ("fungible", 0) if not sn else ("non-fungible", 0)
@@ -166,6 +191,9 @@ class _Valuations:
         self._changed.add(sku)
 
     def end_day(self, day: date) -> None:
+        for sku, event in self._stock.items():
+            self._take(sku, "", event)
+        self._stock.clear()
         for sku in self._changed:
             self._put(VALUATIONS, to_row((sku, day, *self._products[sku].columns())))
         self._changed.clear()

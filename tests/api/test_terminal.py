@@ -110,6 +110,10 @@ def test_the_status_tells_positions_lags_and_sizes(capsys: pytest.CaptureFixture
     status = json.loads(capsys.readouterr().out)
     models = {model["name"]: (model["position"], model["lag_events"]) for model in status["read_models"]}
     assert status["position"] == 8
+    assert (
+        status["digest"]
+        == conn.execute("SELECT encode(digest, 'hex') FROM stored_events WHERE notification_id = 8").fetchone()[0]
+    )
     assert (status["open_reservations"], status["overdue_reservations"]) == (0, 1)
     assert {models[table] for table in TABLES} == {(8, 0)}
     assert models["movements_daily"] == (0, 8)

@@ -73,6 +73,25 @@ def test_json_is_one_object(capsys: pytest.CaptureFixture[str], conn: Connection
 
 
 @pytest.mark.usefixtures("three")
+def test_a_digest_that_was_noted_is_expected(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    assert main(["status", "--json"]) == 0
+    status = json.loads(capsys.readouterr().out)
+    noted = f"{status['position']}:{status['digest']}"
+    assert main(["verify", "--expect", noted]) == 0
+    assert f"sealed: position 3 has digest {status['digest']}\n" in capsys.readouterr().out
+    assert main(["export", str(tmp_path)]) == 0
+    assert main(["verify", "--from-export", str(tmp_path), "--expect", noted.upper()]) == 0
+    capsys.readouterr()
+
+    assert main(["verify", "--json", "--expect", noted, "--expect", f"2:{status['digest']}"]) == 1
+
+    said = json.loads(capsys.readouterr().out)
+    assert said["digest"] == status["digest"]
+    assert said["counts"] == {"not-as-noted": 1}
+    assert said["findings"][0]["position"] == 2
+
+
+@pytest.mark.usefixtures("three")
 def test_an_export_is_verified_without_a_database(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -105,7 +124,9 @@ def test_a_part_of_the_log_says_that_it_is_not_replayed(capsys: pytest.CaptureFi
     "arguments",
     [
         ["verify", "--show", "0"],
-        ["verify", "--from-export", "x", "--against", "y"],
+        ["verify", "--expect", "3"],
+        ["verify", "--expect", f"0:{'0' * 64}"],
+        ["verify", "--expect", f"3:{'g' * 64}"],
         ["export"],
         ["export", "x", "--chunk", "0"],
         ["export", "x", "--from", "-1"],

@@ -31,6 +31,20 @@ from projections.verification import Verified, verify_export, verify_ledger
 from tests.ledger.given import OTHER_ID, PURCHASE_ID
 from tests.projections.test_read_models import VARIED_HISTORY, R, cart, given
 
+# The whole chain anew, as whoever owns the log can make it.
+SEAL = """
+UPDATE stored_events AS entry SET digest = sealed.digest
+FROM (
+    SELECT notification_id, chain(
+        CASE WHEN before IS NULL THEN decode(repeat('00', 32), 'hex') ELSE '' END || entry_line(each)
+    ) OVER (ORDER BY notification_id) AS digest
+    FROM (
+        SELECT stored_events AS each, notification_id, lag(notification_id) OVER (ORDER BY notification_id) AS before
+        FROM stored_events
+    ) AS entries
+) AS sealed
+WHERE entry.notification_id = sealed.notification_id
+"""
 Verify = Callable[[], list[Finding]]
 
 
@@ -63,11 +77,12 @@ def verify(opened: Callable[[], Connection]) -> Verify:
 
 @pytest.fixture
 def tamper(conn: Connection) -> Callable[[str], None]:
-    """As a superuser who has switched the guards off."""
+    """As a superuser who has switched the guards off, and seals the log anew: only the rules can tell then."""
 
     def run(statement: str) -> None:
         conn.execute("ALTER TABLE stored_events DISABLE TRIGGER ALL")
         conn.execute(statement)
+        conn.execute(SEAL)
         conn.execute("ALTER TABLE stored_events ENABLE TRIGGER ALL")
 
     return run
@@ -385,49 +400,3 @@ def test_a_part_of_the_log_is_not_replayed(ledger: Ledger, export: Callable[...,
     verified = verify_export(export(first=5), findings, Silent())
 
     assert (findings.kept, verified.first, verified.replayed) == ([], 5, False)
-
-
-@pytest.mark.parametrize("position", [1, 7, 25])
-def test_whatever_differs_from_an_export_is_named(
-    ledger: Ledger,
-    export: Callable[..., ExportedLog],
-    opened: Callable[[], Connection],
-    tamper: Callable[[str], None],
-    position: int,
-):
-    """Also what no rule can know: who did it."""
-    given(ledger, *VARIED_HISTORY)
-    exported = export()
-    given(ledger, AddStock(sku="A", quantity=1, **R))
-    tamper(
-        "UPDATE stored_events SET state = convert_to(replace(convert_from(state, 'UTF8'), 'anonymous', 'somebody!'),"
-        f" 'UTF8') WHERE notification_id = {position}"
-    )
-    findings = Findings()
-
-    verify_ledger(opened, findings, Silent(), exported)
-
-    (finding,) = findings.kept
-    assert (finding.kind, finding.position) == ("differs-from-export", position)
-    assert '"actor":"anonymous"' in finding.expected
-    assert '"actor":"somebody!"' in finding.found
-
-
-def test_what_was_cut_off_the_log_is_named(
-    ledger: Ledger,
-    export: Callable[..., ExportedLog],
-    opened: Callable[[], Connection],
-    tamper: Callable[[str], None],
-):
-    given(ledger, *[PutFungible(sku=sku, **R) for sku in "ABC"])
-    exported = export()
-    tamper("DELETE FROM stored_events WHERE notification_id > 1")
-    tamper("DELETE FROM products WHERE sku > 'A'")
-    findings = Findings()
-
-    verify_ledger(opened, findings, Silent(), exported)
-
-    assert [(f.kind, f.position, f.found) for f in findings.kept] == [
-        ("differs-from-export", 2, "nothing"),
-        ("differs-from-export", 3, "nothing"),
-    ]

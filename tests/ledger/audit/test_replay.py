@@ -38,7 +38,7 @@ from ledger.events import EVENTS
 from ledger.identifiers import MAX_INTEGER
 from ledger.reservations import summed
 from ledger.store.lines import StoredEntry
-from ledger.store.mapper import to_event_strictly, to_stored
+from ledger.store.mapper import to_events_strictly, to_stored
 from tests.ledger.given import ID, NOW, OTHER_ID, PURCHASE_ID, History
 
 THIRD_ID = UUID("00000000-0000-4000-8000-000000000003")
@@ -74,7 +74,7 @@ def stored(history: History) -> list[StoredEntry]:
 
 def replayed(entries: list[StoredEntry]) -> tuple[Findings, Remembering, Replay]:
     findings, witness = Findings(), Remembering()
-    replay = Replay(to_event_strictly, findings, witness)
+    replay = Replay(to_events_strictly, findings, witness)
     replay.take(entries)
     replay.end()
     return findings, witness, replay

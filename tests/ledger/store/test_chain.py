@@ -1,8 +1,10 @@
 """The chain of the log: whoever writes, each entry is sealed with the one before, and SQL alone can check it."""
 
 import hashlib
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -18,20 +20,8 @@ from ledger.store.log import read_stored
 from ledger.store.recorder import LedgerDatastore, LedgerRecorder
 from tests.conftest import drop_ledger
 
-# As docs/auditing.md has it; nothing in it is ours.
-CHECK = """
-SELECT notification_id FROM (
-    SELECT notification_id, digest, sha256(
-        lag(digest, 1, decode(repeat('00', 32), 'hex')) OVER (ORDER BY notification_id)
-        || convert_to(
-            '{"position":' || notification_id
-            || ',"recorded_at":"' || to_char(recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
-            || '","stream":' || to_json(originator_id) || ',"version":' || originator_version
-            || ',"event":' || to_json(topic) || ',"data":', 'UTF8')
-        || state || convert_to('}', 'UTF8')
-    ) AS due FROM stored_events
-) AS entries WHERE digest <> due
-"""
+# As docs/auditing.md tells an auditor: nothing in it is ours.
+CHECK = re.findall("```sql\n(.*?);\n```", (Path(__file__).parents[3] / "docs/auditing.md").read_text(), re.DOTALL)[0]
 
 
 def digests(conn: Connection) -> list[bytes]:
@@ -48,7 +38,7 @@ def chained(entries: list[StoredEntry]) -> Iterator[bytes]:
 
 def check(conn: Connection) -> None:
     assert digests(conn) == list(chained(read_stored(conn, 0)))
-    assert conn.execute(CHECK).fetchall() == []
+    assert conn.execute(CHECK.encode()).fetchall() == []
 
 
 def test_every_entry_is_sealed_with_the_one_before(ledger: Ledger, conn: Connection):
@@ -86,7 +76,7 @@ def test_sql_alone_names_what_was_changed(ledger: Ledger, conn: Connection, posi
     conn.execute("ALTER TABLE stored_events DISABLE TRIGGER ALL")
     conn.execute("UPDATE stored_events SET state = state || ' ' WHERE notification_id = %s", [position])
 
-    assert conn.execute(CHECK).fetchall() == [(position,)]
+    assert conn.execute(CHECK.encode()).fetchall() == [(position,)]
 
 
 def test_sql_makes_the_same_line_whatever_the_time_zone_and_the_text(ledger: Ledger, conn: Connection):
