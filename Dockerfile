@@ -1,7 +1,8 @@
 # Two stages: the first builds a wheel and a virtual environment, the second holds nothing but that environment.
 #
 #   docker build -t stockledger .
-#   docker run -p 127.0.0.1:8000:8000 -v stockledger:/var/lib/stockledger stockledger
+#   docker run --name ledger -p 127.0.0.1:8000:8000 -v stockledger:/var/lib/stockledger stockledger
+#   docker exec ledger stockledger keys create me --scope read --scope catalog:write --scope stock:write
 #
 # With DATABASE_URL set it uses that PostgreSQL; without it, one of its own in the volume. docker-compose.yml does the former.
 ARG PYTHON=3.13

@@ -13,6 +13,7 @@ from ledger.store.connection import Connection
 
 # Each HTTP process holds all live keys, and reads them every second.
 MAX_LIVE_KEYS = 1_000
+NOT_ALLOWED = "this login may not: keys are made and revoked by one that owns the schema"
 
 _ALIVE = "revoked_at IS NULL AND (expires_at IS NULL OR expires_at > clock_timestamp())"
 _LIVE = f"""
@@ -93,6 +94,8 @@ def create(
                 raise KeyRefusedError(f"its end, {made[0].isoformat()}, is past")
     except psycopg.errors.UniqueViolation:
         raise KeyRefusedError(f"the name {name!r} was given before, and the log may name it") from None
+    except psycopg.errors.InsufficientPrivilege:
+        raise KeyRefusedError(NOT_ALLOWED) from None
     if made is None:
         raise KeyRefusedError(f"there are {MAX_LIVE_KEYS} keys: revoke one first")
     expires_at: datetime | None = made[0]
@@ -101,7 +104,10 @@ def create(
 
 def revoke(conn: Connection, name: str) -> datetime:
     """End a key now, or say when it was revoked; raises KeyRefusedError when there is none of that name."""
-    revoked = conn.execute(_REVOKE, [name]).fetchone()
+    try:
+        revoked = conn.execute(_REVOKE, [name]).fetchone()
+    except psycopg.errors.InsufficientPrivilege:
+        raise KeyRefusedError(NOT_ALLOWED) from None
     if revoked is None:
         raise KeyRefusedError(f"there is no key {name!r}")
     revoked_at: datetime = revoked[0]

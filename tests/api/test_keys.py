@@ -15,7 +15,7 @@ from api.cli import main
 from api.keys import TRUSTED_SECONDS, UNKNOWN_SECONDS, HeldKeys, hash_of, new_key
 from ledger.errors import DatabaseAwayError
 from ledger.store import keys
-from ledger.store.connection import Connection
+from ledger.store.connection import Connection, connect
 from tests.api.conftest import MakeKey
 
 Keys = Callable[..., tuple[int, str, str]]
@@ -107,6 +107,19 @@ def test_a_name_is_given_once_and_a_past_end_or_an_unknown_name_are_refused(comm
     assert "is past" in command("create", "old", "--scope", "read", "--expires", "2020-01-01T00:00:00Z")[2]
     assert "there is no key 'nobody-has'" in command("revoke", "nobody-has")[2]
     assert conn.execute("SELECT name FROM api_keys").fetchall() == [("shop",)]
+
+
+def test_the_services_own_role_can_neither_make_nor_revoke_keys(service_url: str, schema: str, make_key: MakeKey):
+    key = make_key("shop", "read")
+
+    with connect(service_url, schema) as service:
+        for forbidden in (
+            lambda: keys.create(service, "other", hash_of(new_key()), ["read"], None),
+            lambda: keys.revoke(service, "shop"),
+        ):
+            with pytest.raises(keys.KeyRefusedError, match="this login may not"):
+                forbidden()
+        assert [live.hash for live in keys.live(service)] == [hash_of(key)]
 
 
 def test_revoking_again_says_when_it_was_revoked(command: Keys):
