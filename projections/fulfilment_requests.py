@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from ledger.books import Books
 from ledger.events import Entry, ItemPurchased, StockPurchased
+from ledger.reservations import Reservation
 from ledger.store.connection import BoundedConnection, Connection
 from ledger.store.roundtrip import RoundTrip, ask_one
 from ledger.streams import parse_stream
@@ -51,30 +52,29 @@ class FulfilmentRequest(Struct, frozen=True, kw_only=True):
 def save(trip: RoundTrip, books: Books, entries: Iterable[Entry]) -> None:
     """Queue one row for each purchase among the entries."""
     requests: Requests = {}
-    collect(requests, books, entries)
+    for entry in entries:
+        event = entry.event
+        if isinstance(event, StockPurchased | ItemPurchased):
+            cart = books.reservations[event.reservation_id] if event.reservation_id is not None else None
+            collect(requests, entry, event, cart)
     if requests:
         trip.ask(_SAVE, as_json(list(requests.values())))
 
 
-def collect(requests: Requests, books: Books, entries: Iterable[Entry]) -> set[UUID]:
-    """Add what is purchased in `entries` to the rows in `requests`; returns which of them were added to."""
-    touched = set()
-    for entry in entries:
-        event = entry.event
-        if isinstance(event, StockPurchased | ItemPurchased):
-            request = requests.get(event.purchase_id)
-            if request is None:
-                request = requests[event.purchase_id] = _head(books, entry, event)
-            request["lines"].append(_line(entry, event))
-            touched.add(event.purchase_id)
-    return touched
+def collect(
+    requests: Requests, entry: Entry, event: StockPurchased | ItemPurchased, reservation: Reservation | None
+) -> None:
+    """Add what an entry says was purchased, of a reservation if of any, to the rows in `requests`."""
+    request = requests.get(event.purchase_id)
+    if request is None:
+        request = requests[event.purchase_id] = _head(entry, event, reservation)
+    request["lines"].append(_line(entry, event))
 
 
 def bulk(conn: Connection, requests: Iterable[dict[str, Any]]) -> None:
     """Add rows, of purchases that the table does not hold."""
-    copy_in(
-        conn, "fulfilment_requests", COLUMNS, (tuple({**r, "lines": as_json(r["lines"])}.values()) for r in requests)
-    )
+    rows = (tuple({**r, "lines": as_json(r["lines"])}.values()) for r in requests)
+    copy_in(conn, "fulfilment_requests", COLUMNS, rows)
 
 
 def page(conn: BoundedConnection, after: int, limit: int) -> tuple[int, list[FulfilmentRequest]]:
@@ -86,8 +86,7 @@ def page(conn: BoundedConnection, after: int, limit: int) -> tuple[int, list[Ful
     ]
 
 
-def _head(books: Books, entry: Entry, event: StockPurchased | ItemPurchased) -> dict[str, Any]:
-    reservation = books.reservations[event.reservation_id] if event.reservation_id is not None else None
+def _head(entry: Entry, event: StockPurchased | ItemPurchased, reservation: Reservation | None) -> dict[str, Any]:
     return {
         "purchase_id": event.purchase_id,
         "position": entry.position,

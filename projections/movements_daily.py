@@ -13,7 +13,6 @@ from ledger.events import (
     ItemReserved,
     ItemReturned,
     StockAdded,
-    StockEvent,
     StockPurchased,
     StockReleased,
     StockRemoved,
@@ -37,10 +36,12 @@ _KIND: dict[type[Event], str] = {
     StockAdded: "added",
     StockRemoved: "removed",
     StockReserved: "reserved",
+    StockReleased: "released",
     StockPurchased: "purchased",
     StockReturned: "returned",
     ItemAdded: "added",
     ItemReserved: "reserved",
+    ItemReleased: "released",
     ItemPurchased: "purchased",
     ItemReturned: "returned",
 }
@@ -64,10 +65,10 @@ def apply(conn: BoundedConnection, entries: Sequence[Entry]) -> None:
         row = days[entry.recorded_at.date(), parse_stream(entry.stream)[1]]
         row["events"] += 1
         kind = _KIND.get(type(event))
-        if kind is None and isinstance(event, StockReleased | ItemReleased):
-            kind = "expired" if event.cause == "expired" else "released"
         if kind is not None:
-            row[kind] += event.quantity if isinstance(event, StockEvent) else 1  # an item is one unit
+            if kind == "released" and getattr(event, "cause", None) == "expired":
+                kind = "expired"
+            row[kind] += getattr(event, "quantity", 1)  # an item is one unit
     # In order of the key, as everybody who locks many rows does.
     rows = [{"day": day, "sku": sku, **_within(row)} for (day, sku), row in sorted(days.items())]
     ask_one(conn, _SAVE, as_json(rows))

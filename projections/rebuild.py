@@ -7,20 +7,35 @@ reader sees is the old table or the new one, either whole (DECISIONS.md has the 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple, Protocol
+from functools import partial
+from typing import NamedTuple
 
 import psycopg
 
-from ledger.events import Entry
-from ledger.store.connection import BoundedConnection, connect, lock_key
-from ledger.store.log import read
+from ledger.store.connection import connect, lock_key
 from ledger.store.roundtrip import ask_one, transaction
 from projections import following, inline
+from projections.beside import Beside
 from projections.fold import InlineFold
+from projections.parts import (
+    REST_OF_ONE,
+    REST_OF_TWO,
+    SETTINGS,
+    FollowingFold,
+    Pace,
+    Part,
+    RebuildError,
+    advance,
+    fold_following,
+    head,
+    lock_out_others,
+)
 from projections.scratch import Different, Scratch
 
 NAMES = (*inline.MODELS, *(model.name for model in following.MODELS))
-CHUNK_ENTRIES = 10_000
+CHUNK_ENTRIES = 20_000
+# From so many entries on, the models that follow are folded by a process of their own.
+BESIDE_ENTRIES = 50_000
 # What is left to be folded while writers wait: they begin to wait when less than this is.
 NEARLY_THERE_ENTRIES = 500
 ROUNDS = 20
@@ -33,18 +48,12 @@ ATTEMPT_SECONDS = 0.2
 ATTEMPTS = 300
 REST_SECONDS = 1.0
 
-_SETTINGS = """
-SELECT set_config('statement_timeout', '0', false), set_config('idle_in_transaction_session_timeout', '60s', false),
-    set_config('work_mem', '64MB', false), set_config('maintenance_work_mem', '256MB', false),
-    set_config('synchronous_commit', 'off', false)
-"""
 # A rebuild that was stopped while it holds the log's lock is cut off, and the lock with it.
 _GUARD = (
     "SELECT set_config('idle_session_timeout', $1, false), set_config('idle_in_transaction_session_timeout', $1, false)"
 )
 _LOCK = "SELECT pg_advisory_lock($1)"
 _UNLOCK = "SELECT pg_advisory_unlock($1)"
-_HEAD = "SELECT coalesce(max(notification_id), 0) FROM stored_events"
 _POSITIONS = "SELECT name, position FROM following WHERE name = ANY($1) ORDER BY name"
 _ONE_SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ"
 _TRANSACTION = "SELECT pg_current_xact_id()::text"
@@ -56,58 +65,12 @@ WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type 
 """
 
 
-class RebuildError(Exception):
-    """The rebuild cannot go on; what is live is as it was."""
-
-
 class Compared(NamedTuple):
     """`different` by table, where there is anything; `behind` are following models that were too far behind to tell."""
 
     position: int
     different: dict[str, Different]
     behind: list[str]
-
-
-class _Fold(Protocol):
-    """Carries entries into the new tables."""
-
-    def fold(self, entries: Sequence[Entry]) -> None: ...
-
-    def flush(self) -> None: ...
-
-
-class _FollowingFold:
-    def __init__(self, conn: BoundedConnection, model: following.Model) -> None:
-        self._conn, self._model = conn, model
-
-    def fold(self, entries: Sequence[Entry]) -> None:
-        with transaction(self._conn):
-            self._model.apply(self._conn, entries)
-
-    def flush(self) -> None:
-        """Nothing is kept in memory."""
-
-
-class _Part:
-    """Read models that are folded together: `position` is how far they are."""
-
-    def __init__(self, name: str, fold: _Fold, tables: Sequence[str]) -> None:
-        self.name, self.tables = name, tables
-        self.position = 0
-        self._fold = fold
-
-    def advance(self, entries: Sequence[Entry]) -> None:
-        try:
-            self._fold.fold(entries)
-        except (psycopg.OperationalError, psycopg.InterfaceError):
-            raise
-        except Exception as error:
-            span = f"{entries[0].position} to {entries[-1].position}"
-            raise RebuildError(f"{self.name} cannot apply an event at one of the positions {span}: {error}") from error
-        self.position = entries[-1].position
-
-    def flush(self) -> None:
-        self._fold.flush()
 
 
 class Rebuild:
@@ -117,19 +80,21 @@ class Rebuild:
     """
 
     def __init__(self, url: str, schema: str, names: Sequence[str] = tuple(inline.MODELS)) -> None:
-        self._schema = schema
+        self._url, self._schema = url, schema
         self._scratch = Scratch(schema)
         # New tables are found first, the log behind them.
-        self._conn = connect(url, f"{self._scratch.new},{schema}", "stockledger rebuild")
+        self._path = f"{self._scratch.new},{schema}"
+        self._conn = connect(url, self._path, "stockledger rebuild")
         self._conn.prepare_threshold = None  # psycopg would have the server forget our statements after a DROP
         self._following = [model for model in following.MODELS if model.name in names]
         self._tables = [table for name in inline.MODELS if name in names for table in inline.MODELS[name]]
-        self._parts: list[_Part] = []
+        self._parts: list[Part] = []
         if self._tables:  # those of them that are not asked for are needed to make the others
-            self._parts.append(_Part("inline", InlineFold(self._conn), tuple(self._tables)))
+            self._parts.append(Part("inline", InlineFold(self._conn, self._add_keys), tuple(self._tables)))
         for model in self._following:
-            self._parts.append(_Part(model.name, _FollowingFold(self._conn, model), model.tables))
+            self._parts.append(Part(model.name, FollowingFold(self._conn, model), model.tables))
             self._tables += model.tables
+        self._names = [part.name for part in self._parts]
         self._is_finished = False
 
     @property
@@ -139,10 +104,12 @@ class Rebuild:
 
     def __enter__(self) -> "Rebuild":
         try:
-            ask_one(self._conn, _SETTINGS)
-            self._lock_out_others()
+            ask_one(self._conn, SETTINGS)
+            lock_out_others(self._conn, self._schema)
             self._scratch.drop(self._conn)
-            self._scratch.create(self._conn, [*inline.TABLES, *(t for m in self._following for t in m.tables)])
+            following_tables = [table for model in self._following for table in model.tables]
+            self._scratch.create(self._conn, [*inline.TABLES, *following_tables])
+            self._scratch.add_keys(self._conn, following_tables)
         except BaseException:
             self._conn.close()
             raise
@@ -153,20 +120,32 @@ class Rebuild:
             if not self._conn.closed:
                 self._scratch.drop(self._conn)
 
-    def _lock_out_others(self) -> None:
-        """For as long as the connection lives. One that was closed a moment ago may take another to end."""
-        try:
-            ask_one(self._conn, _LOCK, lock_key(self._schema, "rebuild"))
-        except psycopg.errors.LockNotAvailable:
-            raise RebuildError("another rebuild of this ledger is at work") from None
+    def _add_keys(self) -> None:
+        self._scratch.add_keys(self._conn, inline.TABLES)
 
     def catch_up(self, on_progress: Callable[[int, int], None] | None = None) -> int:
         """Fold what the log holds now beyond `position`, in chunks; returns the position reached.
 
         `on_progress` is told after each chunk how far that is, and how far the log has come meanwhile.
         """
-        head = self._head()
-        self._advance({part.name: head for part in self._parts}, on_progress)
+        to = head(self._conn)
+        follow = [part for part in self._parts if part.name != "inline"]
+        if len(follow) == len(self._parts) or not follow or to - self.position <= BESIDE_ENTRIES:
+            self._advance(dict.fromkeys(self._names, to), Pace(REST_OF_ONE), on_progress)
+            return self.position
+        self._advance(
+            dict.fromkeys(self._names, max(part.position for part in self._parts)), Pace(REST_OF_ONE)
+        )  # equally far
+        names = [part.name for part in follow]
+        starter = self._conn.info.backend_pid
+        work = partial(fold_following, self._url, self._schema, self._path, starter, names, follow[0].position, to)
+        with Beside(work) as beside:
+            self._advance(
+                {part.name: part.position for part in follow} | {"inline": to}, Pace(REST_OF_TWO), on_progress
+            )
+            beside.result()
+        for part in follow:
+            part.position = to
         return self.position
 
     def compare(self) -> Compared:
@@ -174,13 +153,13 @@ class Rebuild:
         self._finish()
         self._wait_for_follower()
         with transaction(self._conn, _ONE_SNAPSHOT):
-            head, followed = self._head(), self._followed()
-            targets = {part.name: followed.get(part.name, head) for part in self._parts}
+            to, followed = head(self._conn), self._followed()
+            targets = {part.name: followed.get(part.name, to) for part in self._parts}
             behind = [part.name for part in self._parts if targets[part.name] < part.position]
-            self._advance(targets)
+            self._advance(targets, Pace(0.0))
             tables = [table for part in self._parts if part.name not in behind for table in part.tables]
             found = {table: self._scratch.different(self._conn, table) for table in tables}
-        return Compared(head, {table: different for table, different in found.items() if different.rows}, behind)
+        return Compared(to, {table: different for table, different in found.items() if different.rows}, behind)
 
     def differences(self) -> dict[str, int]:
         """Rows that differ, by table; empty when live and new are equal."""
@@ -208,7 +187,7 @@ class Rebuild:
 
     def _is_nearly_there(self) -> bool:
         """Whether it has come so close to the log's end that writers can be made to wait for the rest."""
-        return any(self.catch_up() + NEARLY_THERE_ENTRIES >= self._head() for _ in range(ROUNDS))
+        return any(self.catch_up() + NEARLY_THERE_ENTRIES >= head(self._conn) for _ in range(ROUNDS))
 
     def _swap(self) -> bool:
         """Whether it was done; it is not while others read in older snapshots, to which new rows do not exist."""
@@ -237,21 +216,15 @@ class Rebuild:
                 ask_one(self._conn, _UNLOCK, key)
                 ask_one(self._conn, _GUARD, "60s")
 
-    def _advance(self, targets: dict[str, int], on_progress: Callable[[int, int], None] | None = None) -> None:
-        """Fold each part up to its target; parts that are equally far share what is read."""
-        while late := [part for part in self._parts if part.position < targets[part.name]]:
-            start = min(part.position for part in late)
-            group = [part for part in late if part.position == start]
-            ends = [targets[part.name] for part in group] + [part.position for part in late if part not in group]
-            entries = read(self._conn, start, min(CHUNK_ENTRIES, min(ends) - start))
-            if not entries:
-                raise RebuildError(f"the log has no entry after position {start}, though it goes further")
-            for part in group:
-                part.advance(entries)
+    def _advance(
+        self, targets: dict[str, int], pace: Pace, on_progress: Callable[[int, int], None] | None = None
+    ) -> None:
+        def after_chunk(to: int) -> None:
             if on_progress is not None:
-                on_progress(self.position, self._head())
-        for part in self._parts:
-            part.flush()
+                on_progress(max(part.position for part in self._parts), to)
+                pace.keep(to)
+
+        advance(self._conn, self._parts, targets, after_chunk, CHUNK_ENTRIES)
 
     def _finish(self) -> None:
         if not self._is_finished:
@@ -272,7 +245,3 @@ class Rebuild:
         found: dict[str, int] = dict.fromkeys((model.name for model in self._following), 0)
         found.update(ask_one(self._conn, _POSITIONS, list(found)) if found else [])
         return found
-
-    def _head(self) -> int:
-        ((head,),) = ask_one(self._conn, _HEAD)
-        return int(head)

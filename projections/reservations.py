@@ -18,6 +18,7 @@ MAX_COUNTED = 10_000
 
 COLUMNS = "reservation_id, position, state, owner, reference, created_at, expires_at, ended_at, fingerprint, remaining"
 LINE_COLUMNS = "reservation_id, line, position, sku, sn, quantity, released, purchased, returned, remaining, expires_at"
+_LINE_NAMES = LINE_COLUMNS.split(", ")
 
 # By the clock: an overdue hold is over even before that is written down.
 STATE = (
@@ -187,8 +188,8 @@ def save(trip: RoundTrip, reservations: Collection[Reservation]) -> None:
 
 def bulk(conn: Connection, reservations: Collection[Reservation]) -> None:
     """Add reservations that the tables do not hold."""
-    copy_in(conn, "reservations", COLUMNS, (astuple(r)[:-1] for r in reservations))
-    copy_in(conn, "reservation_lines", LINE_COLUMNS, (tuple(row.values()) for r in reservations for row in _lines(r)))
+    copy_in(conn, "reservations", COLUMNS, [astuple(r)[:-1] for r in reservations])
+    copy_in(conn, "reservation_lines", LINE_COLUMNS, [row for r in reservations for row in _line_rows(r)])
 
 
 def _head(r: Reservation) -> dict[str, Any]:
@@ -196,17 +197,24 @@ def _head(r: Reservation) -> dict[str, Any]:
 
 
 def _lines(r: Reservation) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(r.lines.values()):
-        yield {
-            "reservation_id": r.reservation_id,
-            "line": number,
-            "position": r.position,
-            "sku": line.sku,
-            "sn": line.sn or "",
-            "quantity": line.quantity,
-            "released": line.released,
-            "purchased": line.purchased,
-            "returned": line.returned,
-            "remaining": line.remaining,
-            "expires_at": r.expires_at,
-        }
+    return (dict(zip(_LINE_NAMES, row, strict=True)) for row in _line_rows(r))
+
+
+def _line_rows(r: Reservation) -> list[tuple[Any, ...]]:
+    """Rows of LINE_COLUMNS."""
+    return [
+        (
+            r.reservation_id,
+            number,
+            r.position,
+            line.sku,
+            line.sn or "",
+            line.quantity,
+            line.released,
+            line.purchased,
+            line.returned,
+            line.quantity - line.released - line.purchased,
+            r.expires_at,
+        )
+        for number, line in enumerate(r.lines.values())
+    ]

@@ -34,9 +34,27 @@ class Named(NamedTuple):
 
 def copy_in(conn: Connection, table: str, columns: str, rows: Iterable[Sequence[Any]]) -> None:
     """Add rows by COPY: several times as fast as an INSERT, and an error if one is there already."""
-    with conn.cursor() as cursor, cursor.copy(f"COPY {table} ({columns}) FROM STDIN".encode()) as copy:
-        for row in rows:
-            copy.write_row(row)
+    given = list(rows)
+    data = _as_csv(given)
+    if data is None:
+        with conn.cursor() as cursor, cursor.copy(f"COPY {table} ({columns}) FROM STDIN".encode()) as copy:
+            for row in given:
+                copy.write_row(row)
+        return
+    with conn.cursor() as cursor, cursor.copy(_COPY.format(table=table, columns=columns).encode()) as copy:
+        copy.write(data)
+
+
+# A row as a JSON array without its brackets is a line of this CSV, but for characters that JSON writes as \n or \u0001.
+_COPY = "COPY {table} ({columns}) FROM STDIN (FORMAT csv, ESCAPE '\\', NULL 'null')"
+
+
+def _as_csv(rows: Sequence[Sequence[Any]]) -> bytes | None:
+    """The rows for _COPY, in a twentieth of the time that psycopg takes; None if there is such a character in them."""
+    data = _encoder.encode_lines(rows).replace(b"]\n[", b"\n")[1:-2]
+    if b"\\" in data and b"\\" in data.replace(b"\\\\", b"").replace(b'\\"', b""):
+        return None
+    return data
 
 
 _encoder = msgspec.json.Encoder()

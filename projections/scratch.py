@@ -4,7 +4,7 @@ What is new lives in the schema `<schema>_rebuild`; what was replaced waits in `
 Either is dropped and begun anew by the next run, so nothing is left of a run that was killed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from psycopg import sql
@@ -83,30 +83,38 @@ class Scratch:
     def __init__(self, schema: str) -> None:
         self._live = schema
         self.new, self._old = f"{schema}_rebuild", f"{schema}_rebuild_old"
+        self._keyed: set[str] = set()
 
     def drop(self, conn: Connection) -> None:
         for schema in (self.new, self._old):
             conn.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema)))
 
     def create(self, conn: Connection, tables: Sequence[str]) -> None:
-        """Empty tables with their primary keys; the other indexes come when the rows are there."""
+        """Empty tables; `add_keys` and `finish` give them keys and indexes, sooner made when the rows are there."""
         for schema in (self.new, self._old):
             conn.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
         for table in tables:
-            oid, options, _, _, _ = self._described(conn, table)
+            _, options, _, _, _ = self._described(conn, table)
             statement = sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING ALL EXCLUDING INDEXES){}").format(
                 self._name(table),
                 sql.Identifier(self._live, table),
                 sql.SQL(f" WITH ({options})" if options else ""),
             )
             conn.execute(statement)
-            self._constrain(conn, table, oid, primary=True)
+
+    def add_keys(self, conn: Connection, tables: Iterable[str]) -> None:
+        """Give those tables their primary keys that have none yet: rows are found by them."""
+        for table in tables:
+            if table not in self._keyed:
+                self._constrain(conn, table, self._described(conn, table)[0], primary=True)
+                self._keyed.add(table)
 
     def finish(self, conn: Connection, tables: Sequence[str]) -> None:
         """Everything that a full table needs before it can take the live one's place.
 
         Raises UnfitTableError for one that has triggers of its own, or of which this login is not the owner.
         """
+        self.add_keys(conn, tables)
         for table in tables:
             oid, _, owner, user, has_triggers = self._described(conn, table)
             if has_triggers:

@@ -7,6 +7,7 @@ what it remembers itself (`valued_products`, `valued_items`), not from the inlin
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from datetime import date
+from typing import cast
 
 from msgspec import UNSET, Struct, structs
 
@@ -125,12 +126,8 @@ class _State:
         self.items = {(row[0], row[1]): _Item(*row) for row in items.rows()}
 
     def apply(self, event: Event, sku: str, sn: str) -> bool:
-        """Whether the event is one that changes the stock, the items or the price."""
-        if isinstance(event, StockEvent):
-            if isinstance(event, StockReservationExtended):
-                return False
-            self.products[sku].set_level(event.on_hand, event.reserved)
-        elif isinstance(event, ProductRegistered):
+        """Whether the event, not one of stock, is one that changes the items or the price."""
+        if isinstance(event, ProductRegistered):
             price = event.unit_price_cents if event.kind == "fungible" else 0
             self.products[sku] = _Product(sku, event.kind, price)
         elif isinstance(event, ProductRevised):
@@ -171,10 +168,17 @@ def _apply(conn: BoundedConnection, day: date, entries: Sequence[Entry]) -> None
     names = [parse_stream(entry.stream) for entry in entries]
     state = _State(conn, set(names))
     changed = set()
-    for entry, (_, sku, sn) in zip(entries, names, strict=True):
-        if state.apply(entry.event, sku, sn):
-            changed.add(sku)
-    state.save(conn, day, changed)
+    levels: dict[str, StockEvent] = {}  # the last one counts: it carries the balance
+    for entry, (family, sku, sn) in zip(entries, names, strict=True):
+        event = entry.event
+        if family != "stock":
+            if state.apply(event, sku, sn):
+                changed.add(sku)
+        elif type(event) is not StockReservationExtended:
+            levels[sku] = cast(StockEvent, event)
+    for sku, level in levels.items():
+        state.products[sku].set_level(level.on_hand, level.reserved)
+    state.save(conn, day, changed.union(levels))
 
 
 def _evolve(item: _Item | None, event: Event, sku: str, sn: str) -> _Item:

@@ -8,11 +8,11 @@ import time
 from api.database import database
 from api.settings import Settings
 from ledger.errors import UnreadableEventError
-from projections.rebuild import NAMES, Compared, Rebuild, RebuildError
+from projections.parts import RebuildError
+from projections.rebuild import NAMES, Compared, Rebuild
 from projections.scratch import UnfitTableError
 
 REPORT_EVERY_SECONDS = 2.0
-MAX_REST_SECONDS = 1.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,19 +63,13 @@ def _tell(compared: Compared) -> None:
 
 
 class _Progress:
-    """Tells how far it is every now and then, and leaves half of its time to writers while there are any."""
+    """Tells how far it is every now and then."""
 
     def __init__(self) -> None:
-        self._worked_since = time.monotonic()
-        self._tell_at = self._worked_since + REPORT_EVERY_SECONDS
-        self._head = 0
+        self._tell_at = time.monotonic() + REPORT_EVERY_SECONDS
 
     def __call__(self, position: int, head: int) -> None:
         now = time.monotonic()
-        if self._head and head > self._head:
-            time.sleep(min(now - self._worked_since, MAX_REST_SECONDS))
-        self._head = head
         if now >= self._tell_at:
             self._tell_at = now + REPORT_EVERY_SECONDS
             print(f"{position:>15,} of {head:,} events", file=sys.stderr, flush=True)
-        self._worked_since = time.monotonic()

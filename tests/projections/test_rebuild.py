@@ -12,15 +12,26 @@ from falcon import testing
 from psycopg import sql
 
 from api.cli import main
-from ledger.commands import AddStock, Line, MakeReservation, PurchaseReservation
+from ledger.commands import (
+    AddStock,
+    ItemChanges,
+    Line,
+    MakeReservation,
+    ProductChanges,
+    PurchaseReservation,
+    PutFungible,
+    PutItem,
+)
+from ledger.events import ProductRegistered, StockAdded
 from ledger.ledger import Ledger
-from ledger.store.connection import Connection
+from ledger.store.connection import Connection, lock_key
 from projections import fold, rebuild
 from projections.following import MODELS, Follower, lags
 from projections.inline import TABLES
+from projections.parts import fold_following
 from projections.rebuild import NAMES, Rebuild, RebuildError
-from tests.ledger.given import NOW
-from tests.projections.history import record_nonsense
+from tests.ledger.given import BY, NOW
+from tests.projections.history import record, record_nonsense
 from tests.projections.test_read_models import VARIED_HISTORY, R, given, tables
 
 ALL_TABLES = (*TABLES, *(table for model in MODELS for table in model.tables))
@@ -212,6 +223,40 @@ def test_memory_too_small_for_anything_makes_the_same(
         assert new.differences() == {}
 
 
+def test_texts_of_every_kind_are_the_same_after_a_rebuild(
+    ledger: Ledger, conn: Connection, postgres_url: str, schema: str
+):
+    texts = ['"', "\\", '\\"', "a]\n[b", "\t\r\n", "\\n", "null", "", "\\.", "\x01", "ä, €"]
+    carts = [
+        MakeReservation(
+            reservation_id=uuid4(), lines=(Line("A", 1),), ttl_seconds=60, owner=text, reference=text[::-1], **R
+        )
+        for text in texts
+    ]
+    given(ledger, PutFungible(sku="A", changes=ProductChanges(name="\\", color='"'), amount_in_stock=99, **R), *carts)
+    for number, text in enumerate(texts):
+        item = ItemChanges(notes=text)
+        given(ledger, PutItem(sku=f"B{number}", sn="1", purchase_id=uuid4(), item=item, **R))
+        with Rebuild(postgres_url, schema) as new:
+            assert new.differences() == {}
+
+
+def test_models_folded_by_a_process_of_their_own_are_the_same(
+    ledger: Ledger, conn: Connection, postgres_url: str, schema: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(rebuild, "BESIDE_ENTRIES", 0)
+    given(ledger, *VARIED_HISTORY)
+    follow(postgres_url, schema)
+
+    with Rebuild(postgres_url, schema, NAMES) as new:
+        assert new.catch_up() == new.position
+        given(ledger, AddStock(sku="A", quantity=1, **R))
+        follow(postgres_url, schema)
+        compared = new.compare()
+
+    assert (compared.different, compared.behind) == ({}, [])
+
+
 # Who notices
 
 
@@ -272,6 +317,48 @@ def test_what_a_killed_rebuild_left_is_cleared(ledger: Ledger, conn: Connection,
     killed._conn.close()
     conn.execute(f"CREATE TABLE {schema}_rebuild_old.products (x int)")
 
+    assert rebuild_all(postgres_url, schema).different == {}
+
+
+def test_what_goes_wrong_in_the_process_beside_is_told(
+    conn: Connection, postgres_url: str, schema: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(rebuild, "BESIDE_ENTRIES", 0)
+    registered = ProductRegistered(kind="fungible", **BY)
+    record(
+        conn,
+        [(NOW, "product/A", registered), (NOW, "stock/main/B", StockAdded(quantity=1, on_hand=1, reserved=0, **BY))],
+    )
+
+    with (
+        Rebuild(postgres_url, schema, NAMES) as new,
+        pytest.raises(RebuildError, match="valuations_daily cannot apply an event at one of the positions 1 to 2"),
+    ):
+        new.catch_up()
+
+
+def test_the_process_beside_writes_nothing_for_a_rebuild_that_is_over(
+    ledger: Ledger, conn: Connection, postgres_url: str, schema: str
+):
+    given(ledger, *VARIED_HISTORY)
+    path = f"{schema}_rebuild,{schema}"
+    with Rebuild(postgres_url, schema, NAMES) as new:
+        arguments = (["movements_daily"], 0, 1)
+        with pytest.raises(RebuildError, match="has ended"):
+            fold_following(postgres_url, schema, path, conn.info.backend_pid, *arguments)
+        assert conn.execute(f"SELECT count(*) FROM {schema}_rebuild.movements_daily").fetchone() == (0,)
+
+        fold_following(postgres_url, schema, path, new._conn.info.backend_pid, *arguments)
+        assert conn.execute(f"SELECT count(*) FROM {schema}_rebuild.movements_daily").fetchone() == (1,)
+
+
+def test_a_rebuild_waits_for_what_ran_beside_one_that_was_killed(conn: Connection, postgres_url: str, schema: str):
+    conn.execute("SELECT pg_advisory_lock(%s)", [lock_key(schema, "rebuild beside")])
+
+    with pytest.raises(RebuildError, match="another rebuild"), Rebuild(postgres_url, schema):
+        pass
+
+    conn.execute("SELECT pg_advisory_unlock_all()")
     assert rebuild_all(postgres_url, schema).different == {}
 
 
