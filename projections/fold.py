@@ -25,10 +25,10 @@ from ledger.streams import parse_stream
 from projections import fulfilment_requests, items, products, reservations, stock_levels
 from projections.rows import Named
 
-# Products, levels, items and reservations in memory: about 200 MB.
-MAX_KEPT = 200_000
+# Products, levels, items and reservations in memory: about 300 MB.
+MAX_KEPT = 300_000
 # Entries between two times that all is written: each can add a line to a reservation, and carts can be large.
-MAX_ENTRIES = 1_000_000
+MAX_ENTRIES = 1_500_000
 # Rows that are put into one COPY.
 WRITE_ROWS = 20_000
 
