@@ -26,6 +26,9 @@ class Stored(Moment, Protocol):
     def state(self) -> bytes: ...
 
 
+# By far the most of a log; no reservation has to do with them.
+_OF_NO_HOLD = {StockAdded, StockRemoved}
+
 Track = ProductTrack | StockTrack | ItemTrack
 # Names and states to events, or what keeps one from being one.
 Decode = Callable[[Sequence[tuple[str, bytes]]], Sequence[Event | UnreadableEventError]]
@@ -55,27 +58,32 @@ class Replay:
     def take(self, entries: Sequence[Stored]) -> None:
         """Replay the next entries."""
         seen: list[Seen] = []
+        streams, findings = self._streams, self._findings
+        last, latest = self.position, self.recorded_at
         events = self._decode([(entry.name, entry.state) for entry in entries])
         for entry, event in zip(entries, events, strict=True):
             position, recorded_at, stream, version = entry.position, entry.recorded_at, entry.stream, entry.version
-            before, self.position = self.position, position
+            before, last = last, position
             if position != before + 1:
                 self._check_position(entry, before)
-            if recorded_at < self.recorded_at:
-                last = self.recorded_at.isoformat()
-                self._findings.at(entry, "time", f"recorded_at {last} or later", recorded_at.isoformat())
-            self.recorded_at = recorded_at
-            track = self._streams.get(stream) or self._begin(entry)
+            if recorded_at < latest:
+                wanted = f"recorded_at {latest.isoformat()} or later"
+                findings.at(entry, "time", wanted, recorded_at.isoformat())
+            latest = recorded_at
+            track = streams.get(stream) or self._begin(entry)
             if track is None:
                 continue
             if version != track.version + 1:
                 self._check_version(entry, track)
             track.version, track.position = version, position
             if isinstance(event, UnreadableEventError):
-                self._findings.at(entry, "unreadable", "an event as the ledger stores it", event)
+                findings.at(entry, "unreadable", "an event as the ledger stores it", event)
                 track.known = False
-            elif self._take(track, entry, event, before):
+            elif track.take(entry, event, findings):
+                if type(event) not in _OF_NO_HOLD:
+                    self._tell_holds(entry, event, before)
                 seen.append((entry, event, track))
+        self.position, self.recorded_at = last, latest
         if self._watch is not None:
             self._watch(seen)
 
@@ -97,20 +105,11 @@ class Replay:
         track = self._streams.get(stream)
         return track.position or None if track is not None else None
 
-    def _take(self, track: Track, entry: Stored, event: Event, before: int) -> bool:
-        """Whether the event is one of its stream."""
-        if isinstance(track, StockTrack):
-            ours = track.take(entry, event, self._findings)
-            if ours and type(event) is not StockAdded and type(event) is not StockRemoved:
-                pass_on(self.holds, entry, event, before)
-        elif isinstance(track, ProductTrack):
-            ours = track.take(entry, event, self._findings)
-        elif ours := track.take(entry, event, self._findings):
-            if isinstance(event, ItemPurchased) and event.reservation_id is None:
-                self._witness.purchased(entry, event, None)
-            else:
-                pass_on(self.holds, entry, event, before)
-        return ours
+    def _tell_holds(self, entry: Stored, event: Event, before: int) -> None:
+        if isinstance(event, ItemPurchased) and event.reservation_id is None:
+            self._witness.purchased(entry, event, None)
+        else:
+            pass_on(self.holds, entry, event, before)
 
     def _begin(self, entry: Stored) -> Track | None:
         """The track of a stream that is met for the first time; None if no stream has that name."""

@@ -122,9 +122,9 @@ class StockTrack:
         if self.updated_at is None or self.product.product is None:
             self.product.check(entry, "fungible", findings)
         quantity, on_hand, reserved = event.quantity, event.on_hand, event.reserved
-        due = self.on_hand + per_unit[0] * quantity, self.reserved + per_unit[1] * quantity
-        if due != (on_hand, reserved) and self.known:
-            self._doubt(entry, (on_hand, reserved), due, per_unit, quantity, findings)
+        due_on_hand, due_reserved = self.on_hand + per_unit[0] * quantity, self.reserved + per_unit[1] * quantity
+        if (due_on_hand != on_hand or due_reserved != reserved) and self.known:
+            self._doubt(entry, (on_hand, reserved), (due_on_hand, due_reserved), per_unit, quantity, findings)
         elif self.doubt is not None:
             self.doubt = None
         if not 0 <= reserved <= on_hand <= MAX_INTEGER:

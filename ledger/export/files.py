@@ -86,6 +86,20 @@ def read_file(folder: Path, file: ExportedFile, file_format: FileFormat) -> Iter
         raise DamagedExportError(file.name, "a file that can be read", error.strerror or str(error)) from error
 
 
+def read_lines(folder: Path, file: ExportedFile, file_format: FileFormat) -> Iterator[bytes]:
+    """Its entries in order as lines, those of NDJSON as they are; raises DamagedExportError."""
+    if file_format == "ndjson":
+        try:
+            with (folder / file.name).open("rb") as opened:
+                while line := opened.readline(MAX_LINE_BYTES):
+                    yield line.removesuffix(b"\n")
+        except OSError as error:
+            raise DamagedExportError(file.name, "a file that can be read", error.strerror or str(error)) from error
+    else:
+        for entries in read_file(folder, file, file_format):
+            yield from map(to_line, entries)
+
+
 def _read_lines(opened: BinaryIO, name: str) -> Iterator[list[StoredEntry]]:
     number = 0
     entries: list[StoredEntry] = []
