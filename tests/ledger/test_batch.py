@@ -12,6 +12,7 @@ from ledger.store.connection import BoundedConnection, connect
 from ledger.store.log import Log, read
 from ledger.store.roundtrip import RoundTrip
 from projections.inline import InlineReadModels
+from tests.ledger.store.test_chain import check
 
 
 @pytest.fixture
@@ -38,6 +39,7 @@ def test_events_that_went_early_are_in_order_and_there_once(bounded: BoundedConn
 
     assert [entry.position for entry in read(bounded, 0)] == list(range(1, 2 * APPEND_ENTRIES + 3))
     assert read(bounded, 0) == batch.entries
+    check(bounded)
     (short,) = batch.results[2]
     assert isinstance(short, InsufficientStockError)
 
