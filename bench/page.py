@@ -24,7 +24,7 @@ shows what the database gives, not what a ledger costs."""
 SIZES = """\
 A ledger with a long log beside an empty one, each with its own service, measured in turns on the same PostgreSQL. A
 cell is the median of the ratios of neighbours (1 is: the length of the log makes no difference), and in brackets the
-long log's rate. Raw SQL and the library have as many events of their own."""
+long log's rate. Raw SQL has as many events of its own, the library a million at most."""
 
 OVERLOAD = """\
 Adds over 1,000 SKUs. The crowd would ask five times as much as was answered before, except that each caller waits for
