@@ -10,21 +10,19 @@ import falcon
 from msgspec import UNSET
 
 from api.rates import Bucket
-from ledger.commands import (
-    AddStock,
-    Command,
+from ledger.commands import Command
+from ledger.errors import LedgerError, UnavailableError
+from ledger.items.commands import PutItem
+from ledger.reservations.commands import (
     ExtendReservation,
     MakeReservation,
     PurchaseReservation,
-    PutFungible,
-    PutItem,
     ReleaseItem,
     ReleaseReservation,
-    RemoveStock,
     ReserveItem,
     ReturnPurchase,
 )
-from ledger.errors import LedgerError, UnavailableError
+from ledger.stock.commands import AddStock, PutFungible, RemoveStock
 
 # What a key may be allowed.
 Scope = Literal["catalog:write", "stock:write", "reservations:write", "read", "audit:read", "admin"]

@@ -10,9 +10,10 @@ from msgspec import Struct
 
 from api import cursors, requests
 from api.schemas import FungibleAnswer, ItemAnswer, ReservationAnswer, ShortageAnswer
-from ledger.commands import Command, MakeReservation
-from ledger.decide import Outcome
+from ledger.commands import Command
 from ledger.errors import LedgerError
+from ledger.outcome import Outcome
+from ledger.reservations.commands import MakeReservation
 
 _encoder = msgspec.json.Encoder()
 

@@ -27,8 +27,8 @@ from api.parser import Parser
 from api.routes import OPEN, Route
 from api.service import Service
 from api.telemetry.requests import Requests
+from ledger.engine.batching import work_until
 from ledger.errors import LedgerError
-from ledger.gathering import work_until
 
 RESERVATION = "/api/reservations/{reservation_id:uuid}"
 # Any of these lets a batch in.

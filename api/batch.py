@@ -12,20 +12,10 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from api import answers, intents, problems, requests
 from api.access import Caller, ForbiddenError, permit
-from api.schemas import (
-    Body,
-    CartBody,
-    ExtendBody,
-    FungibleBody,
-    ItemBody,
-    Lines,
-    LinesBody,
-    ReasonBody,
-    ReserveBody,
-)
+from api.schemas import Body, CartBody, ExtendBody, FungibleBody, ItemBody, Lines, LinesBody, ReasonBody, ReserveBody
 from api.service import Service, unconditional
-from ledger.batch import Result
 from ledger.commands import Command, Key
+from ledger.engine.batch import Result
 from ledger.errors import AbandonedError, InvalidError, KeyReusedError, LedgerError
 from ledger.identifiers import Amount, Name, Quantity, identifier
 

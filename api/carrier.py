@@ -1,7 +1,7 @@
 """Requests carried in the event loop's own thread: a request that has to wait is set down, and taken up when its
 answer is there.
 
-For requests that wait for nothing but a gathered answer (`ledger.gathering`): handing each to a thread and back costs
+For requests that wait for nothing but a gathered answer (`ledger.engine.batching`): handing each to a thread and back costs
 more than all the rest of it. What blocks in another way has to run in a thread: here it would stop the whole loop.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from greenlet import getcurrent, greenlet
 
-from ledger import gathering
+from ledger.engine import batching
 
 # How often the loop looks for requests that have waited in vain.
 LOOK_SECONDS = 0.05
@@ -27,7 +27,7 @@ class Parking:
         self.until = 0.0
 
 
-class Carrier(gathering.Carrier):
+class Carrier(batching.Carrier):
     """Belongs to the thread that makes it; `wake_loop` has that thread call `go_on`, from any thread."""
 
     def __init__(self, wake_loop: Callable[[], None]) -> None:
@@ -38,7 +38,7 @@ class Carrier(gathering.Carrier):
         self._looked_at = 0.0
         self._idle: list[greenlet] = []
         self._work: Callable[[], None] = _nothing
-        gathering.wait_with(self)
+        batching.wait_with(self)
 
     def carry(self, work: Callable[[], None]) -> None:
         """Run `work`, which raises nothing, until it ends or has to wait."""

@@ -25,7 +25,7 @@ from api.commands import (
 from api.settings import SETTINGS, SettingError, Settings, read_settings
 from api.telemetry import logs
 from ledger.export.manifest import ExportError
-from ledger.store.embedded import EmbeddedPostgresError
+from ledger.store.embedded.server import EmbeddedPostgresError
 from ledger.store.keys import KeyRefusedError
 from ledger.store.migrate import MigrationError
 

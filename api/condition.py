@@ -5,13 +5,14 @@ import time
 
 from msgspec import Struct
 
+from ledger.engine.batching import patience
 from ledger.errors import LedgerError
-from ledger.gathering import patience
 from ledger.store import migrate
 from ledger.store.connection import BoundedConnection
-from projections import following, reservations
-from projections.following import Lag
+from projections.following import projection_runner
+from projections.following.projection_runner import Lag
 from projections.reader import Reader
+from projections.reservations import reservations
 
 # Probes and scrapes come often, from several sides.
 KEPT_SECONDS = 0.5
@@ -57,4 +58,6 @@ class Watch:
 def _ask(conn: BoundedConnection) -> Condition:
     if not migrate.is_current(conn):
         return Condition(database=True)
-    return Condition(database=True, migrated=True, expiry=reservations.lag(conn), following=tuple(following.lags(conn)))
+    return Condition(
+        database=True, migrated=True, expiry=reservations.lag(conn), following=tuple(projection_runner.lags(conn))
+    )

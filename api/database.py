@@ -7,9 +7,9 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from api.settings import Settings
 from ledger.store import roles
-from ledger.store.embedded import EmbeddedPostgres
+from ledger.store.embedded.server import EmbeddedPostgres
 from ledger.store.migrate import migrate, require_current
-from projections import reporting
+from projections.reporting import queries
 
 
 @contextmanager
@@ -41,7 +41,7 @@ def database_as_it_is(settings: Settings) -> Iterator[str]:
 
 
 def _migrated(url: str, schema: str, as_owner: bool) -> str:
-    migrate(url, schema, reporting.ensure)
+    migrate(url, schema, queries.ensure)
     return url if as_owner else roles.service_url(url, schema)
 
 

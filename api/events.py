@@ -10,8 +10,8 @@ import falcon
 from api import requests
 from api.service import Service
 from ledger.errors import BusyError, InvalidError
-from ledger.store import past
-from ledger.store.lines import StoredEntry, to_line
+from ledger.store import point_in_time
+from ledger.store.entry_lines import StoredEntry, to_line
 from ledger.store.log import read_stored
 
 NDJSON = "application/x-ndjson"
@@ -34,12 +34,12 @@ class Events:
         if form is None:
             raise falcon.HTTPNotAcceptable(description=f"The log is {falcon.MEDIA_JSON} or {NDJSON}.")
         after, limit, seconds = requests.position(req, "after"), requests.limit(req), _wait_seconds(req)
-        head = self._reader.read(past.head)
+        head = self._reader.read(point_in_time.head)
         if seconds and head <= after:
             with requests.stand_in(req):
-                self._reader.arrivals.wait(after, seconds)
+                self._reader.head_watcher.wait(after, seconds)
             requests.begin_work()
-            head = self._reader.read(past.head)
+            head = self._reader.read(point_in_time.head)
         resp.set_header("Ledger-Position", str(head))
         resp.set_header("Vary", "Accept")
         resp.content_type = form

@@ -9,10 +9,11 @@ import falcon
 from api import answers, cursors, intents, past, requests
 from api.schemas import FungibleAnswer, FungibleBody, ReasonBody, ReserveBody
 from api.service import Service, common, unconditional
+from ledger.catalogue.products import require
 from ledger.commands import Command, Precondition
 from ledger.identifiers import identifier, quantity
-from ledger.products import require
-from projections import as_of, stock_levels
+from projections import as_of
+from projections.stock import stock_levels
 
 
 class Products:

@@ -87,7 +87,7 @@ class Ready:
         return {
             "database": condition.database,
             "migrated": condition.migrated,
-            "committer": ledger.is_alive() and ledger.figures.working_seconds() < COMMITTER_STUCK_SECONDS,
+            "committer": ledger.is_alive() and ledger.counters.working_seconds() < COMMITTER_STUCK_SECONDS,
             "expiry": expiry is not None and expiry.seconds <= service.expiry_lag_limit_seconds,
             "following": condition.migrated
             and all(lag.seconds <= service.follower_lag_limit_seconds for lag in condition.following),
@@ -101,6 +101,6 @@ class Ready:
                 lag.name: Following(lag.position, lag.events, round(lag.seconds, 3), lag.failed_position)
                 for lag in condition.following
             },
-            commands=Commands(ledger.waiting, round(ledger.figures.working_seconds(), 3)),
+            commands=Commands(ledger.waiting, round(ledger.counters.working_seconds(), 3)),
             readers=Readers(*self._service.reader.use()),
         )

@@ -7,13 +7,15 @@ import msgspec
 
 from api import answers, cursors, past, requests
 from api.service import Service
-from ledger import items, products
+from ledger.catalogue import products
+from ledger.catalogue.events import Kind
 from ledger.errors import InvalidError
-from ledger.events import EVENTS, Kind
+from ledger.events import EVENTS
 from ledger.identifiers import identifier
+from ledger.items import items
 from ledger.store.connection import BoundedConnection
-from ledger.store.lines import StoredEntry
-from ledger.store.past import Statement, first_entry, statement
+from ledger.store.entry_lines import StoredEntry
+from ledger.store.point_in_time import Statement, first_entry, statement
 from ledger.streams import item_stream, product_stream, stock_stream
 
 _PARAMETERS = ("limit", "cursor", "order", "from", "to", "event")

@@ -10,22 +10,19 @@ from uuid import UUID
 from api import requests
 from api.schemas import CartBody, ExtendBody, FungibleBody, ItemBody, LinesBody, ReasonBody, ReserveBody
 from api.service import Service, fingerprint
-from ledger.commands import (
-    AddStock,
+from ledger.catalogue.commands import ProductChanges
+from ledger.items.commands import ItemChanges, PutItem
+from ledger.reservations.commands import (
     ExtendReservation,
-    ItemChanges,
     Line,
     MakeReservation,
-    ProductChanges,
     PurchaseReservation,
-    PutFungible,
-    PutItem,
     ReleaseItem,
     ReleaseReservation,
-    RemoveStock,
     ReserveItem,
     ReturnPurchase,
 )
+from ledger.stock.commands import AddStock, PutFungible, RemoveStock
 
 Common = dict[str, Any]
 

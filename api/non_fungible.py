@@ -5,10 +5,11 @@ import falcon
 from api import answers, cursors, intents, past, requests
 from api.schemas import ItemAnswer, ItemBody, NonFungibleAnswer, ReasonBody, ReserveBody
 from api.service import Service, common
-from ledger import items as item_rules
+from ledger.catalogue.products import require
 from ledger.identifiers import identifier
-from ledger.products import require
-from projections import as_of, items
+from ledger.items import items as item_rules
+from projections import as_of
+from projections.items import items
 
 
 class Products:

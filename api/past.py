@@ -8,8 +8,8 @@ import falcon
 from api import requests
 from api.requests import Query
 from ledger.errors import InvalidError
-from ledger.store import past
-from ledger.store.lines import time_text
+from ledger.store import point_in_time
+from ledger.store.entry_lines import time_text
 from projections.reader import Reader
 
 PARAMETERS = ("as_of", "at_position")
@@ -46,14 +46,14 @@ def asked(req: Query, reader: Reader) -> int | None:
     if when is not None and given is not None:
         raise InvalidError({"at_position": "cannot be combined with as_of"})
     if when is not None:
-        position = reader.read(lambda conn: past.position_at(conn, reader.schema, when))
+        position = reader.read(lambda conn: point_in_time.position_at(conn, reader.schema, when))
         if position is None:
             raise InvalidError({"as_of": "is in the future"})
         return position
     if given is None:
         return None
     position = requests.position(req, "at_position")
-    head = reader.read(past.head)
+    head = reader.read(point_in_time.head)
     if position > head:
         raise InvalidError({"at_position": f"is in the future: the log ends at {head}"})
     return position
@@ -72,8 +72,8 @@ def range_of(req: falcon.Request, reader: Reader) -> tuple[int, int, int]:
     first, end = moment(req, "from"), moment(req, "to")
     if first is not None and end is not None and first > end:
         raise InvalidError({"from": f"must not be after to, {time_text(end)}"})
-    position = upto = reader.read(past.head)
-    after = 0 if first is None else reader.read(lambda conn: past.position_before(conn, first))
+    position = upto = reader.read(point_in_time.head)
+    after = 0 if first is None else reader.read(lambda conn: point_in_time.position_before(conn, first))
     if end is not None:
-        upto = min(upto, reader.read(lambda conn: past.position_before(conn, end)))
+        upto = min(upto, reader.read(lambda conn: point_in_time.position_before(conn, end)))
     return position, after, upto

@@ -15,34 +15,53 @@ from api.access import (
     UnauthorizedError,
 )
 from api.schemas import ShortageAnswer
-from ledger import errors
+from ledger.catalogue.errors import OtherKindError, UnknownProductError
+from ledger.errors import (
+    AbandonedError,
+    BusyError,
+    DatabaseAwayError,
+    InvalidError,
+    KeyReusedError,
+    LedgerError,
+    OutcomeUnknownError,
+    PreconditionFailedError,
+    UnavailableError,
+)
+from ledger.items.errors import ItemHeldError, ItemSoldError, UnknownItemError
+from ledger.reservations.errors import (
+    NotHeldError,
+    ReservationEndedError,
+    ReservationIdTakenError,
+    UnknownReservationError,
+)
+from ledger.stock.errors import InsufficientStockError, StockLimitError
 
 logger = logging.getLogger(__name__)
 
-PROBLEMS: dict[type[errors.LedgerError], tuple[int, str, str]] = {
+PROBLEMS: dict[type[LedgerError], tuple[int, str, str]] = {
     UnauthorizedError: (401, "unauthorized", "A valid key is needed"),
     ForbiddenError: (403, "forbidden", "The key does not allow this"),
     ForeignPageError: (403, "foreign-page", "Pages of that site may not call"),
     RateLimitedError: (429, "rate-limited", "Too many requests"),
-    errors.InvalidError: (422, "invalid", "The request is well-formed but invalid"),
-    errors.UnknownProductError: (404, "unknown-product", "No such product"),
-    errors.UnknownItemError: (404, "unknown-item", "No such item"),
-    errors.UnknownReservationError: (404, "unknown-reservation", "No such reservation"),
-    errors.OtherKindError: (409, "other-kind", "The product is of the other kind"),
-    errors.InsufficientStockError: (409, "insufficient-stock", "Not enough is available"),
-    errors.StockLimitError: (409, "stock-limit", "The stock would be too large"),
-    errors.ItemHeldError: (409, "already-reserved", "The item is already reserved"),
-    errors.ItemSoldError: (409, "already-sold", "The item is already sold"),
-    errors.ReservationIdTakenError: (409, "reservation-id-taken", "The reservation exists with other content"),
-    errors.ReservationEndedError: (409, "reservation-ended", "The reservation is over"),
-    errors.NotHeldError: (409, "not-held", "The reservation does not hold that much"),
-    errors.AbandonedError: (409, "abandoned", "Another command of the batch was refused"),
-    errors.PreconditionFailedError: (412, "precondition-failed", "The precondition does not hold"),
-    errors.KeyReusedError: (422, "idempotency-key-reused", "The key was used with another request"),
+    InvalidError: (422, "invalid", "The request is well-formed but invalid"),
+    UnknownProductError: (404, "unknown-product", "No such product"),
+    UnknownItemError: (404, "unknown-item", "No such item"),
+    UnknownReservationError: (404, "unknown-reservation", "No such reservation"),
+    OtherKindError: (409, "other-kind", "The product is of the other kind"),
+    InsufficientStockError: (409, "insufficient-stock", "Not enough is available"),
+    StockLimitError: (409, "stock-limit", "The stock would be too large"),
+    ItemHeldError: (409, "already-reserved", "The item is already reserved"),
+    ItemSoldError: (409, "already-sold", "The item is already sold"),
+    ReservationIdTakenError: (409, "reservation-id-taken", "The reservation exists with other content"),
+    ReservationEndedError: (409, "reservation-ended", "The reservation is over"),
+    NotHeldError: (409, "not-held", "The reservation does not hold that much"),
+    AbandonedError: (409, "abandoned", "Another command of the batch was refused"),
+    PreconditionFailedError: (412, "precondition-failed", "The precondition does not hold"),
+    KeyReusedError: (422, "idempotency-key-reused", "The key was used with another request"),
     IssuerAwayError: (503, "issuer-away", "Tokens cannot be checked"),
-    errors.BusyError: (503, "busy", "Overloaded"),
-    errors.DatabaseAwayError: (503, "database-away", "The database cannot be reached"),
-    errors.OutcomeUnknownError: (503, "outcome-unknown", "The outcome is not known yet"),
+    BusyError: (503, "busy", "Overloaded"),
+    DatabaseAwayError: (503, "database-away", "The database cannot be reached"),
+    OutcomeUnknownError: (503, "outcome-unknown", "The outcome is not known yet"),
 }
 
 HTTP_SLUGS = {
@@ -62,21 +81,21 @@ OTHERS = {
 }
 
 
-def problem_of(error: errors.LedgerError) -> tuple[int, dict[str, Any]]:
+def problem_of(error: LedgerError) -> tuple[int, dict[str, Any]]:
     """Status and body of a refusal, with its data beside the text; anything not in the table is a defect."""
     if type(error) not in PROBLEMS:
         logger.error("a command failed", exc_info=error)
         return _INTERNAL["status"], _INTERNAL
     status, slug, title = PROBLEMS[type(error)]
     members = dict(error.members)
-    if isinstance(error, errors.InsufficientStockError):
+    if isinstance(error, InsufficientStockError):
         members["shortages"] = [ShortageAnswer.of(s, error.next_release_at) for s in error.shortages]
     return status, _problem(status, slug, title, str(error)) | members
 
 
-def ledger_problem(_req: falcon.Request, resp: falcon.Response, error: errors.LedgerError, _params: Any) -> None:
+def ledger_problem(_req: falcon.Request, resp: falcon.Response, error: LedgerError, _params: Any) -> None:
     status, body = problem_of(error)
-    if isinstance(error, errors.UnavailableError):
+    if isinstance(error, UnavailableError):
         resp.set_header("Retry-After", str(error.retry_after_seconds))
     if isinstance(error, AccessError):
         resp.set_headers(error.headers)
@@ -122,7 +141,7 @@ def other(slug: str, detail: str) -> tuple[int, dict[str, Any]]:
 _, _INTERNAL = other("internal-error", "The service failed; this has been logged.")
 
 
-def batch_problem(index: int, error: errors.LedgerError) -> tuple[int, dict[str, Any]]:
+def batch_problem(index: int, error: LedgerError) -> tuple[int, dict[str, Any]]:
     """An all-or-nothing batch that is refused because its command number `index` is."""
     status, inner = problem_of(error)
     if status >= 500:

@@ -11,9 +11,9 @@ from typing import IO, Any
 
 import msgspec
 
-from ledger.store.lines import time_text
-from projections.report_reader import OpenReport, Reflected
-from projections.reports import Column
+from ledger.store.entry_lines import time_text
+from projections.reporting.report_reader import OpenReport, Reflected
+from projections.reporting.reports import Column
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 # Told how many rows have gone out.

@@ -12,11 +12,11 @@ from api.requests import Query
 from api.service import Service
 from ledger.errors import InvalidError
 from ledger.identifiers import identifier
-from ledger.store.lines import time_text
-from projections import reports
+from ledger.store.entry_lines import time_text
 from projections.reader import Reader
-from projections.report_reader import OpenReport
-from projections.reports import Days, Report
+from projections.reporting import reports
+from projections.reporting.report_reader import OpenReport
+from projections.reporting.reports import Days, Report
 
 DEFAULT_DAYS = 31
 MAX_DAYS = 3_660

@@ -14,11 +14,12 @@ import msgspec
 from msgspec import UNSET, Struct
 
 from api.schemas import LineBody
-from ledger.commands import Key, Line, Precondition
+from ledger.commands import Key, Precondition
+from ledger.engine.batching import work_until
 from ledger.errors import BusyError, InvalidError
-from ledger.gathering import work_until
 from ledger.identifiers import identifier
-from ledger.reservations import summed
+from ledger.reservations.commands import Line
+from ledger.reservations.reservations import summed
 
 MAX_BODY_BYTES = 1_048_576
 # Who waits longer for a thread is turned away; who gets through has an answer, of whatever kind, in time.

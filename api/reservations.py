@@ -7,9 +7,12 @@ import falcon
 from api import answers, cursors, intents, past, requests
 from api.schemas import CartBody, ExtendBody, LinesBody, ReasonBody, ReservationAnswer
 from api.service import Service, unconditional
-from ledger.errors import InvalidError, UnknownReservationError
+from ledger.errors import InvalidError
 from ledger.identifiers import identifier
-from projections import as_of, fulfilment_requests, reservations
+from ledger.reservations.errors import UnknownReservationError
+from projections import as_of
+from projections.fulfilment import fulfilment_requests
+from projections.reservations import reservations
 
 _STATES = ("open", "released", "expired", "purchased")
 

@@ -6,13 +6,13 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from ledger.errors import Shortage
+from ledger.catalogue.products import Product
 from ledger.identifiers import Amount, Name, Quantity, Text, TtlSeconds
-from ledger.items import Item
-from ledger.products import Product
-from ledger.reservations import HeldLine, Reservation, State
-from ledger.stock import Stock
-from projections.items import Counted
+from ledger.items.items import Item
+from ledger.reservations.reservations import HeldLine, Reservation, State
+from ledger.stock.errors import Shortage
+from ledger.stock.levels import Stock
+from projections.items.items import Counted
 
 # More lines than any real invoice has; a cart is decided under the log's lock.
 MAX_LINES = 2_000

@@ -11,8 +11,8 @@ from api import answers, requests
 from api.access import permit
 from api.telemetry.process import Telemetry
 from ledger.commands import Command
+from ledger.engine.ledger import Ledger
 from ledger.errors import InvalidError
-from ledger.ledger import Ledger
 from projections.reader import Reader
 
 

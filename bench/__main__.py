@@ -12,7 +12,7 @@ from typing import Any
 from bench import connections, overload, page, plots, rates, results, sizes, soak
 from bench.measures import TITLES
 from bench.site import Site, say, standing
-from ledger.store.embedded import EmbeddedPostgresError
+from ledger.store.embedded.server import EmbeddedPostgresError
 
 SECTIONS: dict[str, Callable[[Site, argparse.Namespace], dict[str, Any]]] = {
     "rates": rates.measure,

@@ -11,22 +11,11 @@ from uuid import UUID
 
 import psycopg
 
-from ledger.events import (
-    Entry,
-    Event,
-    ItemAdded,
-    ItemPurchased,
-    ItemReleased,
-    ItemReserved,
-    ProductRegistered,
-    ProductRevised,
-    StockAdded,
-    StockPurchased,
-    StockReleased,
-    StockReserved,
-    StockReturned,
-)
-from ledger.store.chain import BEGINNING, digests_after
+from ledger.catalogue.events import ProductRegistered, ProductRevised
+from ledger.facts import Entry, Event
+from ledger.items.events import ItemAdded, ItemPurchased, ItemReleased, ItemReserved
+from ledger.stock.events import StockAdded, StockPurchased, StockReleased, StockReserved, StockReturned
+from ledger.store.hash_chain import BEGINNING, digests_after
 from ledger.store.mapper import to_stored
 from ledger.streams import item_stream, product_stream, stock_stream
 

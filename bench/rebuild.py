@@ -20,9 +20,9 @@ from bench import carts, load
 from bench.measured import Measured, number
 from bench.service import SPREAD, Started, environ, program, running_service
 from ledger.store.connection import Connection, connect
-from ledger.store.embedded import EmbeddedPostgres
+from ledger.store.embedded.server import EmbeddedPostgres
 from ledger.store.migrate import migrate
-from projections.following import Follower
+from projections.following.projection_runner import Follower
 
 SCHEMA = "stockledger"
 CONNECTIONS = 32

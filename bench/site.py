@@ -17,7 +17,7 @@ from psycopg import sql
 from bench import load, wrk
 from bench.measured import Measured
 from bench.service import Started, running_service
-from ledger.store.embedded import EmbeddedPostgres, find_binaries
+from ledger.store.embedded.server import EmbeddedPostgres, find_binaries
 
 PROCESSES = min(2, os.cpu_count() or 1)  # of a load; more would only take the processor away from the service
 GENERATORS = {"wrk": wrk.measure, "own": load.measure}

@@ -19,20 +19,14 @@ from statistics import median
 
 from bench.history import grow
 from bench.service import SPREAD
-from ledger.commands import (
-    AddStock,
-    Command,
-    Line,
-    MakeReservation,
-    PurchaseReservation,
-    PutFungible,
-    ReleaseReservation,
-)
-from ledger.ledger import Ledger
+from ledger.commands import Command
+from ledger.engine.ledger import Ledger
+from ledger.reservations.commands import Line, MakeReservation, PurchaseReservation, ReleaseReservation
+from ledger.stock.commands import AddStock, PutFungible
 from ledger.store.connection import connect
-from ledger.store.embedded import EmbeddedPostgres
+from ledger.store.embedded.server import EmbeddedPostgres
 from ledger.store.migrate import migrate
-from projections.following import Follower
+from projections.following.projection_runner import Follower
 from projections.inline import InlineReadModels
 
 SCHEMA = "bench_verify"

@@ -4,15 +4,19 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from ledger.batch import Due, Needs
-from ledger.books import Books
-from ledger.events import Entry
-from ledger.reservations import reservation_of
+from ledger.engine.batch import Due, Needs
+from ledger.facts import Entry
+from ledger.reservations.reservations import reservation_of
 from ledger.store.connection import BoundedConnection
 from ledger.store.roundtrip import RoundTrip
 from ledger.streams import parse_stream
-from projections import fulfilment_requests, items, products, reservations, stock_levels
+from ledger.unit_of_work import UnitOfWork
+from projections.catalogue import products
+from projections.fulfilment import fulfilment_requests
+from projections.items import items
+from projections.reservations import reservations
 from projections.rows import Named
+from projections.stock import stock_levels
 
 # The read models and their tables, in the order in which a rebuild compares them.
 MODELS = {
@@ -26,11 +30,11 @@ TABLES = tuple(table for tables in MODELS.values() for table in tables)
 
 
 class InlineReadModels:
-    """Implements `ledger.batch.ReadModels`."""
+    """Implements `ledger.engine.batch.ReadModels`."""
 
-    def ask(self, trip: RoundTrip, needs: Needs) -> Callable[[Books], None]:
+    def ask(self, trip: RoundTrip, needs: Needs) -> Callable[[UnitOfWork], None]:
         """Ask for state; call the result to fill the books. What the books hold already is left as it is."""
-        fills: list[Callable[[Books], None]] = []
+        fills: list[Callable[[UnitOfWork], None]] = []
         if needs.skus:
             fills += [products.ask(trip, needs.skus), stock_levels.ask(trip, needs.skus)]
         if needs.items:
@@ -40,24 +44,24 @@ class InlineReadModels:
             named = Named(sorted(needs.reservations), [sku for sku, _ in keys], [sn for _, sn in keys])
             fills += [f(trip, named) for f in (reservations.ask, stock_levels.ask_held, items.ask_held)]
 
-        def fill_all(books: Books) -> None:
+        def fill_all(work: UnitOfWork) -> None:
             for fill in fills:
-                fill(books)
+                fill(work)
 
         return fill_all
 
-    def save(self, trip: RoundTrip, books: Books, entries: Sequence[Entry]) -> None:
+    def save(self, trip: RoundTrip, work: UnitOfWork, entries: Sequence[Entry]) -> None:
         """Ask for the state that `entries` changed to be written: one statement per table, whatever their number."""
         touched = {parse_stream(entry.stream) for entry in entries}
         if skus := sorted(sku for family, sku, _ in touched if family == "product"):
-            products.save(trip, [p for sku in skus if (p := books.products[sku])])
+            products.save(trip, [p for sku in skus if (p := work.products[sku])])
         if skus := sorted(sku for family, sku, _ in touched if family == "stock"):
-            stock_levels.save(trip, [books.stock[sku] for sku in skus])
+            stock_levels.save(trip, [work.stock[sku] for sku in skus])
         if keys := sorted((sku, sn) for family, sku, sn in touched if family == "item"):
-            items.save(trip, [item for key in keys if (item := books.items[key])])
+            items.save(trip, [item for key in keys if (item := work.items[key])])
         if ids := sorted({held for entry in entries if (held := reservation_of(entry.event))}):
-            reservations.save(trip, [r for i in ids if (r := books.reservations[i])])
-        fulfilment_requests.save(trip, books, entries)
+            reservations.save(trip, [r for i in ids if (r := work.reservations[i])])
+        fulfilment_requests.save(trip, work, entries)
 
     def overdue(self, conn: BoundedConnection, skus: Collection[str], now: datetime, limit: int) -> list[UUID]:
         return reservations.overdue(conn, skus, now, limit)

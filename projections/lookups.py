@@ -6,8 +6,8 @@ from typing import Generic, TypeVar
 
 import psycopg
 
+from ledger.engine.batching import Batcher, Ticket
 from ledger.errors import DatabaseAwayError, OutcomeUnknownError
-from ledger.gathering import Gathering, Ticket
 from ledger.store.connection import BoundedConnection
 
 # Names in one query.
@@ -32,24 +32,24 @@ class Lookups(Generic[N, F]):
         self._connect = connect
         self._find = find
         self._conn: BoundedConnection | None = None
-        self._gathering: Gathering[N, F] = Gathering(
+        self._batcher: Batcher[N, F] = Batcher(
             "lookups", self._settle, max_together=MAX_TOGETHER, max_waiting=MAX_WAITING
         )
 
     def get(self, name: N) -> F:
         """What there is by that name now; raises DatabaseAwayError or BusyError."""
         try:
-            return self._gathering.ask(name)
+            return self._batcher.ask(name)
         except OutcomeUnknownError:  # nothing was to be recorded, so nothing is unknown: there was no answer
             raise DatabaseAwayError from None
 
     @property
     def waiting(self) -> int:
         """Names that wait for a query."""
-        return self._gathering.waiting
+        return self._batcher.waiting
 
     def close(self) -> None:
-        self._gathering.stop()
+        self._batcher.stop()
         self._disconnect()
 
     def _settle(self, tickets: list[Ticket[N, F]]) -> None:

@@ -6,14 +6,14 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg_pool import ConnectionPool, PoolTimeout, TooManyRequests
 
+from ledger.engine.batching import is_carried, patience
 from ledger.errors import BusyError, DatabaseAwayError
-from ledger.gathering import is_carried, patience
-from ledger.store import past
+from ledger.store import point_in_time
 from ledger.store.connection import READ_SECONDS, BoundedConnection, NoAnswerError, connect, parameters
-from projections import stock_levels
-from projections.arrivals import Arrivals
+from projections.head_watcher import HeadWatcher
 from projections.lookups import Lookups
-from projections.report_reader import ReportReader
+from projections.reporting.report_reader import ReportReader
+from projections.stock import stock_levels
 
 # How long a reader waits for a connection before it is told to come back, and how many may wait.
 WAIT_SECONDS = 1.5
@@ -45,7 +45,7 @@ class Reader:
         self.fungibles = Lookups(
             lambda: connect(url, schema, "stockledger lookups", answer_seconds=READ_SECONDS), stock_levels.find
         )
-        self.arrivals = Arrivals(lambda: self.read(past.head))
+        self.head_watcher = HeadWatcher(lambda: self.read(point_in_time.head))
 
         self.reports = ReportReader(url, schema)
 
@@ -89,6 +89,6 @@ class Reader:
         return opened - idle, idle, found.get("requests_waiting", 0)
 
     def close(self) -> None:
-        self.arrivals.stop()
+        self.head_watcher.stop()
         self.fungibles.close()
         self._pool.close()

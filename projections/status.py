@@ -6,7 +6,8 @@ from msgspec import Struct
 
 from ledger.store.connection import BoundedConnection
 from ledger.store.roundtrip import ask_one
-from projections import following, inline
+from projections import inline
+from projections.following import projection_runner
 
 _LOG = """
 SELECT coalesce(notification_id, 0), encode(digest, 'hex'), recorded_at, pg_total_relation_size('stored_events')
@@ -82,7 +83,7 @@ def status(conn: BoundedConnection) -> Status:
         open_reservations,
         overdue_reservations,
         [ReadModel(name, position, 0, 0.0, None) for name in inline.TABLES]
-        + [ReadModel(*lag) for lag in following.lags(conn)],
+        + [ReadModel(*lag) for lag in projection_runner.lags(conn)],
         [Table(*row) for row in ask_one(conn, _TABLES)],
         [Migration(*row) for row in ask_one(conn, _MIGRATIONS)],
     )

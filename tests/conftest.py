@@ -14,10 +14,10 @@ from psycopg import sql
 
 from api.app import create_app
 from api.service import Service
-from ledger.ledger import Ledger
+from ledger.engine.ledger import Ledger
 from ledger.store import roles
 from ledger.store.connection import Connection, connect
-from ledger.store.embedded import EmbeddedPostgres
+from ledger.store.embedded.server import EmbeddedPostgres
 from ledger.store.migrate import migrate
 from projections.inline import InlineReadModels
 from projections.reader import Reader

@@ -181,16 +181,19 @@ CHECKERS: dict[Callable[[Module], list[str]], tuple[list[Module], list[Module]]]
     ),
     library_outside_the_store: (
         [
-            Module("ledger.batch", "from eventsourcing.persistence import StoredEvent"),
-            Module("projections.rebuild", "import eventsourcing"),
+            Module("ledger.engine.batch", "from eventsourcing.persistence import StoredEvent"),
+            Module("projections.rebuilding.rebuild", "import eventsourcing"),
             Module("ledger.storekeeper", "import eventsourcing.postgres"),
         ],
-        [Module("ledger.store.mapper", "import eventsourcing"), Module("ledger.batch", "import ledger.store.log")],
+        [
+            Module("ledger.store.mapper", "import eventsourcing"),
+            Module("ledger.engine.batch", "import ledger.store.log"),
+        ],
     ),
     librarys_private_parts: (
         [
             Module("ledger.store.log", "recorder._lock_table(cursor)"),
-            Module("ledger.batch", "def _insert_stored_events(self): ..."),
+            Module("ledger.engine.batch", "def _insert_stored_events(self): ..."),
         ],
         [
             Module("ledger.store.recorder", "self._lock_table(cursor)"),
@@ -224,12 +227,12 @@ CHECKERS: dict[Callable[[Module], list[str]], tuple[list[Module], list[Module]]]
     sql_outside_its_place: (
         [
             Module("api.app", '_READ = """\nSELECT 1\n"""'),
-            Module("ledger.batch", 'conn.execute("DELETE FROM items")'),
+            Module("ledger.engine.batch", 'conn.execute("DELETE FROM items")'),
             Module("ledger.stock", 'q = f"UPDATE {table} SET x = 1"'),
             Module("api.health", "conn.execute(query)"),
         ],
         [
-            Module("ledger.batch", 'conn.execute("ROLLBACK")'),
+            Module("ledger.engine.batch", 'conn.execute("ROLLBACK")'),
             Module("projections.items", '_READ = "SELECT 1"'),
             Module("ledger.store.log", '_READ = "SELECT 1"'),
             Module("api.app", '"""Selected routes."""\nx = "CREATED"'),
@@ -241,12 +244,12 @@ CHECKERS: dict[Callable[[Module], list[str]], tuple[list[Module], list[Module]]]
             Module("ledger.stock", "from ledger.store.log import read"),
             Module("ledger.stock", "from ledger import batch"),
             Module("ledger.stock", "import psycopg"),
-            Module("ledger.carts", "at = datetime.now(UTC)"),
-            Module("ledger.carts", "from uuid import uuid4\nid = uuid4()"),
+            Module("ledger.reservations.carts", "at = datetime.now(UTC)"),
+            Module("ledger.reservations.carts", "from uuid import uuid4\nid = uuid4()"),
         ],
         [
             Module("ledger.stock", "from ledger import items\nfrom ledger.events import Event\nat = books.now"),
-            Module("ledger.batch", "import time\ntime.sleep(1)"),
+            Module("ledger.engine.batch", "import time\ntime.sleep(1)"),
         ],
     ),
 }

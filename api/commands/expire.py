@@ -11,12 +11,12 @@ from api.database import database
 from api.settings import Settings
 from api.telemetry import sources
 from api.telemetry.process import Telemetry
-from ledger.expiry import Expiry
-from ledger.ledger import Ledger
+from ledger.engine.ledger import Ledger
+from ledger.reservations.expiry import Expiry
 from ledger.store import idempotency
-from projections import reservations
 from projections.inline import InlineReadModels
 from projections.reader import Reader
+from projections.reservations import reservations
 
 FORGET_EVERY_SECONDS = 60.0
 
@@ -34,7 +34,7 @@ def work(settings: Settings, url: str, telemetry: Telemetry | None = None) -> No
     ledger = Ledger(url, settings.schema, InlineReadModels())
     reader = Reader(url, settings.schema, max_connections=1)
     if telemetry is not None:
-        sources.tell_of_ledger(telemetry, ledger)
+        sources.observe_ledger(telemetry, ledger)
     next_forget = time.monotonic()
 
     def due(limit: int) -> tuple[Sequence[UUID], float | None]:

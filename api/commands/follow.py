@@ -5,7 +5,7 @@ import signal
 
 from api.database import database
 from api.settings import Settings
-from projections.following import Follower
+from projections.following.projection_runner import Follower
 
 
 def run(settings: Settings, _chosen: argparse.Namespace) -> int:

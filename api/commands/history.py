@@ -14,10 +14,10 @@ from api.settings import Settings
 from ledger.errors import LedgerError
 from ledger.identifiers import identifier
 from ledger.store.connection import BoundedConnection, connect
-from ledger.store.lines import StoredEntry
+from ledger.store.entry_lines import StoredEntry
 from ledger.store.log import to_entry
-from ledger.store.past import head, position_before, statement
-from projections import balances
+from ledger.store.point_in_time import head, position_before, statement
+from projections import running_balance
 
 DEFAULT_LIMIT = 20
 MAX_LIMIT = 10_000
@@ -48,7 +48,7 @@ def run(settings: Settings, chosen: argparse.Namespace) -> int:
             page = {"items": [history.flat(entry) for entry in entries], "position": position}
             print(msgspec.json.encode(page).decode())
         else:
-            _show(balances.running(conn, chosen.sku, chosen.sn, [to_entry(entry) for entry in entries]))
+            _show(running_balance.running(conn, chosen.sku, chosen.sn, [to_entry(entry) for entry in entries]))
     return 0
 
 
@@ -63,7 +63,7 @@ def _read(conn: BoundedConnection, chosen: argparse.Namespace) -> tuple[int, lis
     return position, found.entries[::-1]
 
 
-def _show(lines: Sequence[balances.Line]) -> None:
+def _show(lines: Sequence[running_balance.Line]) -> None:
     if not lines:
         print("nothing in that time")
         return
@@ -81,7 +81,7 @@ def _show(lines: Sequence[balances.Line]) -> None:
     print("", *chart.draw(points, shutil.get_terminal_size().columns), sep="\n")
 
 
-def _row(line: balances.Line) -> tuple[str, ...]:
+def _row(line: running_balance.Line) -> tuple[str, ...]:
     entry, event = line.entry, line.entry.event
     return (
         str(entry.position),

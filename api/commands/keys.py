@@ -12,11 +12,11 @@ from api.database import database
 from api.importing.rows import ACTOR as IMPORT_ACTOR
 from api.keys import hash_of, new_key
 from api.settings import SettingError, Settings
-from ledger.carts import EXPIRY_ACTOR
+from ledger.reservations.carts import EXPIRY_ACTOR
 from ledger.store import keys
 from ledger.store.connection import Connection, connect
+from ledger.store.entry_lines import time_text
 from ledger.store.keys import KeptKey
-from ledger.store.lines import time_text
 
 # The log's actor is the name of a key, so none may be taken for another. Subjects of tokens have a colon in theirs.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}", re.ASCII)

@@ -4,12 +4,12 @@ import argparse
 
 from api.settings import SettingError, Settings
 from ledger.store.migrate import migrate
-from projections import reporting
+from projections.reporting import queries
 
 
 def run(settings: Settings, _chosen: argparse.Namespace) -> int:
     if settings.database_url is None:
         raise SettingError("DATABASE_URL must be set: the embedded PostgreSQL is migrated by 'stockledger serve'")
-    applied = migrate(settings.database_url, settings.schema, reporting.ensure)
+    applied = migrate(settings.database_url, settings.schema, queries.ensure)
     print("\n".join(applied) or "nothing to do")
     return 0

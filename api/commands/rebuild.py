@@ -8,9 +8,9 @@ import time
 from api.database import database
 from api.settings import Settings
 from ledger.errors import UnreadableEventError
-from projections.parts import RebuildError
-from projections.rebuild import NAMES, Compared, Rebuild
-from projections.scratch import UnfitTableError
+from projections.rebuilding.groups import RebuildError
+from projections.rebuilding.rebuild import NAMES, Compared, Rebuild
+from projections.rebuilding.shadow_tables import UnfitTableError
 
 REPORT_EVERY_SECONDS = 2.0
 

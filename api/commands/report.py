@@ -17,8 +17,8 @@ from api.reports import REPORTS
 from api.settings import SettingError, Settings
 from ledger.errors import InvalidError, UnavailableError
 from projections.reader import Reader
-from projections.report_reader import OpenReport
-from projections.reports import Report
+from projections.reporting.report_reader import OpenReport
+from projections.reporting.reports import Report
 
 _PARQUET = "parquet"
 _PARAMETERS = {

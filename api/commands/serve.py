@@ -21,8 +21,8 @@ from api.telemetry.board import Board
 from api.telemetry.process import Telemetry
 from api.telemetry.requests import Requests
 from api.telemetry.traces import Spans, is_installed
-from ledger.ledger import Ledger
-from ledger.store.embedded import EmbeddedPostgres
+from ledger.engine.ledger import Ledger
+from ledger.store.embedded.server import EmbeddedPostgres
 from projections.inline import InlineReadModels
 from projections.reader import Reader
 
@@ -90,12 +90,12 @@ def _work(settings: Settings, url: str, sock: socket, telemetry: Telemetry, door
     )
     spans = Spans() if settings.traces else None
     watched = Requests(telemetry, slow_seconds=settings.slow_ms / 1000, log_all=settings.access_log, spans=spans)
-    sources.tell_of_ledger(telemetry, ledger)
-    sources.tell_of_reader(telemetry, reader)
+    sources.observe_ledger(telemetry, ledger)
+    sources.observe_reader(telemetry, reader)
 
     def on_start(server: Server) -> None:
         server.refused = watched.refused
-        sources.tell_of_server(telemetry, server)
+        sources.observe_server(telemetry, server)
 
     try:
         serve_worker(
@@ -104,7 +104,7 @@ def _work(settings: Settings, url: str, sock: socket, telemetry: Telemetry, door
             threads=settings.threads,
             carried=is_light,
             on_start=on_start,
-            on_drain=reader.arrivals.stop,
+            on_drain=reader.head_watcher.stop,
         )
     finally:
         if spans is not None:

@@ -17,7 +17,7 @@ from api.settings import Settings
 from ledger.audit.findings import MAX_KEPT_OF_A_KIND, Findings
 from ledger.export.reading import ExportedLog
 from ledger.store.connection import BoundedConnection, connect
-from projections.verification import Verified, verify_export, verify_ledger
+from projections.verifying.verification import Verified, verify_export, verify_ledger
 
 # Entries become millions of objects that live for a moment and hold no cycles.
 OBJECTS_BETWEEN_COLLECTIONS = 100_000

@@ -16,9 +16,11 @@ from msgspec import Struct
 from api import intents
 from api.schemas import FungibleBody, ItemBody
 from api.settings import SettingError
-from ledger.commands import AddStock, Command, Line, MakeReservation, RemoveStock
+from ledger.commands import Command
 from ledger.errors import InvalidError
 from ledger.identifiers import MAX_INTEGER, MAX_TEXT_CHARACTERS, MAX_TTL_SECONDS, identifier
+from ledger.reservations.commands import Line, MakeReservation
+from ledger.stock.commands import AddStock, RemoveStock
 
 Kind = Literal["products", "movements"]
 Direction = Literal["in", "out"]

@@ -22,8 +22,8 @@ from api.importing.orders import Order
 from api.importing.rejects import Rejected
 from api.importing.steps import Ahead, Chunk, Step, chunks, opening
 from api.problems import PROBLEMS
-from ledger.batch import APPEND_ENTRIES, Batch, Result
 from ledger.commands import Group
+from ledger.engine.batch import APPEND_ENTRIES, Batch, Result
 from ledger.errors import LedgerError
 from ledger.store import imports
 from ledger.store.connection import BoundedConnection, connect

@@ -13,8 +13,10 @@ from msgspec import Struct
 from api.importing.files import Row, move
 from api.importing.orders import Order
 from api.importing.rows import ACTOR, RowReader
-from ledger.commands import AddStock, Command, MakeReservation, RemoveStock
+from ledger.commands import Command
 from ledger.errors import InvalidError, LedgerError
+from ledger.reservations.commands import MakeReservation
+from ledger.stock.commands import AddStock, RemoveStock
 
 
 class Step(Struct):

@@ -15,7 +15,7 @@ from api.report_forms import FORMS
 from api.reports import MAX_DAYS, MAX_PREFIX_CHARACTERS
 from ledger.events import EVENTS
 from ledger.identifiers import Name, Quantity
-from ledger.reservations import State
+from ledger.reservations.reservations import State
 
 Time = Annotated[datetime, Meta(extra_json_schema={"pattern": rf"^{past.TIME.pattern}$".replace(r"\d", "[0-9]")})]
 Position = Annotated[int, Meta(ge=0, le=10**18 - 1)]

@@ -13,8 +13,8 @@ from api.messages import REFUSALS
 from api.openapi.model import Operation
 from api.problems import HTTP_SLUGS, OTHERS, PROBLEMS
 from api.schemas import ShortageAnswer
-from ledger.events import Kind
-from ledger.reservations import State
+from ledger.catalogue.events import Kind
+from ledger.reservations.reservations import State
 
 TYPE = "application/problem+json"
 

@@ -7,15 +7,19 @@ from api.openapi import examples, shapes
 from api.openapi.model import JSON, Answer, Operation, Operations, Parameter
 from api.openapi.parameters import CONDITIONAL, HISTORY, IF_NONE_MATCH, PAGE, PAST, PATH, WRITE
 from api.schemas import FungibleAnswer, FungibleBody, ItemAnswer, ItemBody, NonFungibleAnswer, ReasonBody, ReserveBody
-from ledger import errors
+from ledger.catalogue.errors import OtherKindError, UnknownProductError
+from ledger.errors import PreconditionFailedError
+from ledger.items.errors import ItemHeldError, ItemSoldError, UnknownItemError
+from ledger.reservations.errors import ReservationEndedError, ReservationIdTakenError
+from ledger.stock.errors import InsufficientStockError, StockLimitError
 
 FUNGIBLE, ITEMS = "Fungible products", "Non-fungible items"
 SKU, ITEM = (PATH["sku"],), (PATH["sku"], PATH["sn"])
 MOVED = (PATH["sku"], PATH["quantity"])
 WRITTEN = ("Ledger-Position", "ETag", "Idempotent-Replayed")
-HELD = (errors.UnknownItemError, errors.OtherKindError)
+HELD = (UnknownItemError, OtherKindError)
 # Every path below takes what is not its kind for the other family's.
-UNKNOWN = (errors.UnknownProductError, errors.OtherKindError)
+UNKNOWN = (UnknownProductError, OtherKindError)
 
 
 def product(text: str, example: Any = examples.PENCIL) -> Answer:
@@ -64,7 +68,7 @@ FUNGIBLES: Operations = {
                 example=examples.PENCIL,
             )
         },
-        refusals=(errors.PreconditionFailedError,),
+        refusals=(PreconditionFailedError,),
         links=("getFungible", "putFungible", "historyOfFungible"),
         link_by=("sku", "sku"),
     ),
@@ -86,10 +90,10 @@ FUNGIBLES: Operations = {
         body_example=examples.PUT_PENCIL,
         answers={200: product("The product.")},
         refusals=(
-            errors.OtherKindError,
-            errors.InsufficientStockError,
-            errors.StockLimitError,
-            errors.PreconditionFailedError,
+            OtherKindError,
+            InsufficientStockError,
+            StockLimitError,
+            PreconditionFailedError,
         ),
     ),
     ("POST", "/api/fungible/{sku}/add/{quantity}"): Operation(
@@ -100,7 +104,7 @@ FUNGIBLES: Operations = {
         body=ReasonBody,
         body_example=examples.REASON,
         answers={200: product("The product.")},
-        refusals=(*UNKNOWN, errors.StockLimitError, errors.PreconditionFailedError),
+        refusals=(*UNKNOWN, StockLimitError, PreconditionFailedError),
     ),
     ("POST", "/api/fungible/{sku}/remove/{quantity}"): Operation(
         id="removeStock",
@@ -110,7 +114,7 @@ FUNGIBLES: Operations = {
         body=ReasonBody,
         body_example=examples.REASON,
         answers={200: product("The product.")},
-        refusals=(*UNKNOWN, errors.InsufficientStockError, errors.PreconditionFailedError),
+        refusals=(*UNKNOWN, InsufficientStockError, PreconditionFailedError),
     ),
     ("POST", "/api/fungible/{sku}/reserve/{quantity}"): Operation(
         id="reserveStock",
@@ -122,9 +126,9 @@ FUNGIBLES: Operations = {
         answers={200: product("The product, with the new reservation.", examples.RESERVED_PENCIL)},
         refusals=(
             *UNKNOWN,
-            errors.InsufficientStockError,
-            errors.ReservationIdTakenError,
-            errors.PreconditionFailedError,
+            InsufficientStockError,
+            ReservationIdTakenError,
+            PreconditionFailedError,
         ),
     ),
     ("GET", "/api/fungible/{sku}/history"): Operation(
@@ -159,7 +163,7 @@ NON_FUNGIBLES: Operations = {
         summary="An item, now or in the past",
         parameters=(*ITEM, *PAST, IF_NONE_MATCH),
         answers=state(ItemAnswer, examples.BIKE),
-        refusals=(*UNKNOWN, errors.UnknownItemError),
+        refusals=(*UNKNOWN, UnknownItemError),
     ),
     ("PUT", "/api/non-fungible/{sku}/{sn}"): Operation(
         id="putItem",
@@ -171,7 +175,7 @@ NON_FUNGIBLES: Operations = {
         body=ItemBody,
         body_example=examples.PUT_BIKE,
         answers={200: item("The item.")},
-        refusals=(errors.OtherKindError, errors.PreconditionFailedError),
+        refusals=(OtherKindError, PreconditionFailedError),
     ),
     ("PUT", "/api/non-fungible/{sku}/{sn}/reservation"): Operation(
         id="reserveItem",
@@ -183,12 +187,12 @@ NON_FUNGIBLES: Operations = {
         answers={200: item("The item; `reserved` says since when.")},
         refusals=(
             *UNKNOWN,
-            errors.UnknownItemError,
-            errors.ItemHeldError,
-            errors.ItemSoldError,
-            errors.ReservationEndedError,
-            errors.ReservationIdTakenError,
-            errors.PreconditionFailedError,
+            UnknownItemError,
+            ItemHeldError,
+            ItemSoldError,
+            ReservationEndedError,
+            ReservationIdTakenError,
+            PreconditionFailedError,
         ),
     ),
     (HTTPMethod.DELETE, "/api/non-fungible/{sku}/{sn}/reservation"): Operation(
@@ -199,7 +203,7 @@ NON_FUNGIBLES: Operations = {
         body=ReasonBody,
         body_example=examples.REASON,
         answers={200: item("The item; `reserved` is null.")},
-        refusals=(*UNKNOWN, errors.UnknownItemError, errors.ItemSoldError, errors.PreconditionFailedError),
+        refusals=(*UNKNOWN, UnknownItemError, ItemSoldError, PreconditionFailedError),
     ),
     ("GET", "/api/non-fungible/{sku}/{sn}/history"): Operation(
         id="historyOfItem",
@@ -207,6 +211,6 @@ NON_FUNGIBLES: Operations = {
         summary="Every event of an item",
         parameters=(*ITEM, *HISTORY),
         answers=page(shapes.STATEMENT),
-        refusals=(*UNKNOWN, errors.UnknownItemError),
+        refusals=(*UNKNOWN, UnknownItemError),
     ),
 }

@@ -8,12 +8,20 @@ from api.openapi.model import JSON, Answer, Operation, Operations
 from api.openapi.parameters import AFTER, OF_SKU, OWNER, PAGE, PAST, PATH, STATE, WRITE
 from api.openapi.products import UNKNOWN
 from api.schemas import CartBody, ExtendBody, LinesBody, ReasonBody, ReservationAnswer
-from ledger import errors
+from ledger.errors import LedgerError
+from ledger.items.errors import UnknownItemError
+from ledger.reservations.errors import (
+    NotHeldError,
+    ReservationEndedError,
+    ReservationIdTakenError,
+    UnknownReservationError,
+)
+from ledger.stock.errors import InsufficientStockError, StockLimitError
 
 TAG = "Reservations"
 ID = (PATH["reservation_id"],)
 WRITTEN = ("Ledger-Position", "Idempotent-Replayed")
-OVER = (errors.UnknownReservationError, errors.ReservationEndedError)
+OVER = (UnknownReservationError, ReservationEndedError)
 
 RESERVATION = Answer(
     text="The reservation.", content={JSON: ReservationAnswer}, headers=WRITTEN, example=examples.RESERVATION
@@ -24,7 +32,7 @@ def _page(shape: object) -> dict[int, Answer]:
     return {200: Answer(text="A page.", content={JSON: shapes.Page(shape)}, headers=("Ledger-Position",))}
 
 
-def _end(id: str, summary: str, body: type, example: object, *refusals: type[errors.LedgerError]) -> Operation:
+def _end(id: str, summary: str, body: type, example: object, *refusals: type[LedgerError]) -> Operation:
     return Operation(
         id=id,
         tag=TAG,
@@ -64,10 +72,10 @@ RESERVATIONS: Operations = {
         },
         refusals=(
             *UNKNOWN,
-            errors.UnknownItemError,
-            errors.InsufficientStockError,
-            errors.ReservationIdTakenError,
-            errors.ReservationEndedError,
+            UnknownItemError,
+            InsufficientStockError,
+            ReservationIdTakenError,
+            ReservationEndedError,
         ),
         links=(
             "getReservation",
@@ -92,7 +100,7 @@ RESERVATIONS: Operations = {
                 example=examples.RESERVATION,
             )
         },
-        refusals=(errors.UnknownReservationError,),
+        refusals=(UnknownReservationError,),
         problems=("not-found",),
     ),
     (HTTPMethod.DELETE, "/api/reservations/{reservation_id}"): _end(
@@ -103,7 +111,7 @@ RESERVATIONS: Operations = {
         *OVER,
     ),
     ("POST", "/api/reservations/{reservation_id}/release"): _end(
-        "releaseLines", "Give back a part", LinesBody, examples.LINES, *OVER, errors.NotHeldError
+        "releaseLines", "Give back a part", LinesBody, examples.LINES, *OVER, NotHeldError
     ),
     ("POST", "/api/reservations/{reservation_id}/extend"): _end(
         "extendReservation", "Hold on, counted from now", ExtendBody, {"ttl_seconds": 900}, *OVER
@@ -120,9 +128,9 @@ RESERVATIONS: Operations = {
         "Bring back what was purchased",
         LinesBody,
         examples.LINES,
-        errors.UnknownReservationError,
-        errors.NotHeldError,
-        errors.StockLimitError,
+        UnknownReservationError,
+        NotHeldError,
+        StockLimitError,
     ),
     ("GET", "/api/fulfilment-requests"): Operation(
         id="listFulfilmentRequests",

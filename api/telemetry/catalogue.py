@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from ledger.observation import SECONDS, SIZES
+from ledger.engine.counters import SECONDS, SIZES
 
 
 class Metric(NamedTuple):

@@ -13,7 +13,7 @@ from msgspec import Struct
 from api.telemetry import catalogue
 from api.telemetry.board import Board
 from api.telemetry.catalogue import Metric
-from ledger.observation import added
+from ledger.engine.counters import added
 
 PUBLISH_SECONDS = 1.0
 # Gauges of a process that has said nothing for so long are not shown: it is gone, or hangs.
@@ -22,7 +22,7 @@ SILENT_SECONDS = 5.0
 logger = logging.getLogger(__name__)
 
 Labels = tuple[str, ...]
-# Numbers of a metric by its labels: one for a counter, for a histogram those of ledger.observation.
+# Numbers of a metric by its labels: one for a counter, for a histogram those of ledger.engine.counters.
 Numbers = Mapping[Labels, list[float]]
 Gauges = Mapping[Metric, Mapping[Labels, float]]
 

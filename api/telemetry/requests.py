@@ -10,7 +10,7 @@ from falcon.util import http_status_to_code
 from api.telemetry import catalogue
 from api.telemetry.process import Labels, Telemetry
 from api.telemetry.traces import Spans
-from ledger.observation import SECONDS, Histogram, Tally, added
+from ledger.engine.counters import SECONDS, Histogram, LabelledCounter, added
 
 # Answers that are nobody's fault, as falcon has them: in line or number. Of these nothing is said by default.
 QUIET = frozenset({"200 OK", 200, 201, "304 Not Modified"})
@@ -35,8 +35,8 @@ class Requests:
         self._spans = spans
         # By method, template (None when there is none) and status as falcon has it.
         self._seconds: Histogram[tuple[str, str | None, Any]] = Histogram(SECONDS)
-        self._problems: Tally[Labels] = Tally()
-        self._lines: Tally[Labels] = Tally()
+        self._problems: LabelledCounter[Labels] = LabelledCounter()
+        self._lines: LabelledCounter[Labels] = LabelledCounter()
         self._second = self._lines_in_second = 0
         telemetry.counts(catalogue.REQUESTS, self._by_status)
         telemetry.counts(catalogue.REQUEST_SECONDS, self._by_route)

@@ -5,42 +5,42 @@ from typing import TYPE_CHECKING
 from api.problems import PROBLEMS
 from api.telemetry import catalogue, logs
 from api.telemetry.process import Gauges, Labels, Numbers, Telemetry
-from ledger.decide import Outcome
-from ledger.ledger import Ledger
-from ledger.observation import added
+from ledger.engine.counters import added
+from ledger.engine.ledger import Ledger
+from ledger.outcome import Outcome
 from projections.reader import Reader
 
 if TYPE_CHECKING:
     from api.server import Server
 
 
-def tell_of_ledger(telemetry: Telemetry, ledger: Ledger) -> None:
-    figures, process = ledger.figures, (telemetry.name,)
+def observe_ledger(telemetry: Telemetry, ledger: Ledger) -> None:
+    counters, process = ledger.counters, (telemetry.name,)
 
     def commands() -> Numbers:
         found: dict[Labels, list[float]] = {}
-        for (command, kind), numbers in figures.commands.totals().items():
+        for (command, kind), numbers in counters.commands.totals().items():
             labels = (command.__name__, _outcome(kind))
             found[labels] = added(found.get(labels), numbers)
         return found
 
     telemetry.counts(catalogue.COMMANDS, commands)
     for metric, histogram in (
-        (catalogue.COMMAND_WAIT, figures.waits),
-        (catalogue.TRANSACTION_COMMANDS, figures.sizes),
-        (catalogue.TRANSACTION_SECONDS, figures.transactions),
-        (catalogue.COMMIT_SECONDS, figures.commits),
+        (catalogue.COMMAND_WAIT, counters.waits),
+        (catalogue.TRANSACTION_COMMANDS, counters.sizes),
+        (catalogue.TRANSACTION_SECONDS, counters.transactions),
+        (catalogue.COMMIT_SECONDS, counters.commits),
     ):
         telemetry.counts(metric, histogram.totals)
     telemetry.gauges(
         lambda: {
             catalogue.COMMANDS_WAITING: {process: ledger.waiting},
-            catalogue.COMMITTER_WORKING: {process: figures.working_seconds()},
+            catalogue.COMMITTER_WORKING: {process: counters.working_seconds()},
         }
     )
 
 
-def tell_of_reader(telemetry: Telemetry, reader: Reader) -> None:
+def observe_reader(telemetry: Telemetry, reader: Reader) -> None:
     name = telemetry.name
 
     def now() -> Gauges:
@@ -54,7 +54,7 @@ def tell_of_reader(telemetry: Telemetry, reader: Reader) -> None:
     telemetry.gauges(now)
 
 
-def tell_of_server(telemetry: Telemetry, server: "Server") -> None:
+def observe_server(telemetry: Telemetry, server: "Server") -> None:
     process = (telemetry.name,)
 
     def now() -> Gauges:

@@ -9,11 +9,13 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from ledger.audit.findings import Finding, Findings
-from ledger.audit.holds import Holds, Moment, Witness
-from ledger.audit.tracks import ItemTrack, ProductTrack, StockTrack, pass_on
+from ledger.audit.hold_checks import Holds, Moment, Witness
+from ledger.audit.stream_checks import ItemCheck, ProductCheck, StockCheck, pass_on
 from ledger.errors import InvalidError, UnreadableEventError
-from ledger.events import Event, ItemPurchased, StockAdded, StockRemoved
+from ledger.facts import Event
 from ledger.identifiers import identifier
+from ledger.items.events import ItemPurchased
+from ledger.stock.events import StockAdded, StockRemoved
 from ledger.streams import parse_stream, product_stream
 
 
@@ -29,10 +31,10 @@ class Stored(Moment, Protocol):
 # By far the most of a log; no reservation has to do with them.
 _OF_NO_HOLD = {StockAdded, StockRemoved}
 
-Track = ProductTrack | StockTrack | ItemTrack
+StreamCheck = ProductCheck | StockCheck | ItemCheck
 # Names and states to events, or what keeps one from being one.
 Decode = Callable[[Sequence[tuple[str, bytes]]], Sequence[Event | UnreadableEventError]]
-Seen = tuple[Moment, Event, Track]
+Seen = tuple[Moment, Event, StreamCheck]
 Watch = Callable[[Sequence[Seen]], None]
 
 
@@ -48,7 +50,7 @@ class Replay:
         self._findings = findings
         self._witness = witness
         self._watch = watch
-        self._streams: dict[str, Track] = {}
+        self._streams: dict[str, StreamCheck] = {}
         # Of streams in which a version was wrong: what the last one should have been.
         self._due: dict[str, int] = {}
         self.holds = Holds(findings, witness)
@@ -70,19 +72,19 @@ class Replay:
                 wanted = f"recorded_at {latest.isoformat()} or later"
                 findings.at(entry, "time", wanted, recorded_at.isoformat())
             latest = recorded_at
-            track = streams.get(stream) or self._begin(entry)
-            if track is None:
+            check = streams.get(stream) or self._begin(entry)
+            if check is None:
                 continue
-            if version != track.version + 1:
-                self._check_version(entry, track)
-            track.version, track.position = version, position
+            if version != check.version + 1:
+                self._check_version(entry, check)
+            check.version, check.position = version, position
             if isinstance(event, UnreadableEventError):
                 findings.at(entry, "unreadable", "an event as the ledger stores it", event)
-                track.known = False
-            elif track.take(entry, event, findings):
+                check.known = False
+            elif check.take(entry, event, findings):
                 if type(event) not in _OF_NO_HOLD:
                     self._tell_holds(entry, event, before)
-                seen.append((entry, event, track))
+                seen.append((entry, event, check))
         self.position, self.recorded_at = last, latest
         if self._watch is not None:
             self._watch(seen)
@@ -91,19 +93,19 @@ class Replay:
         """Hand what is open to the witness: the log ends here."""
         self.holds.end()
 
-    def products(self) -> Iterable[ProductTrack]:
-        return (track for track in self._streams.values() if isinstance(track, ProductTrack))
+    def products(self) -> Iterable[ProductCheck]:
+        return (check for check in self._streams.values() if isinstance(check, ProductCheck))
 
-    def stock(self) -> Iterable[StockTrack]:
-        return (track for track in self._streams.values() if isinstance(track, StockTrack))
+    def stock(self) -> Iterable[StockCheck]:
+        return (check for check in self._streams.values() if isinstance(check, StockCheck))
 
-    def items(self) -> Iterable[ItemTrack]:
-        return (track for track in self._streams.values() if isinstance(track, ItemTrack))
+    def items(self) -> Iterable[ItemCheck]:
+        return (check for check in self._streams.values() if isinstance(check, ItemCheck))
 
     def last_position(self, stream: str) -> int | None:
         """Where the log last says something of a stream; None if it never does."""
-        track = self._streams.get(stream)
-        return track.position or None if track is not None else None
+        check = self._streams.get(stream)
+        return check.position or None if check is not None else None
 
     def _tell_holds(self, entry: Stored, event: Event, before: int) -> None:
         if isinstance(event, ItemPurchased) and event.reservation_id is None:
@@ -111,7 +113,7 @@ class Replay:
         else:
             pass_on(self.holds, entry, event, before)
 
-    def _begin(self, entry: Stored) -> Track | None:
+    def _begin(self, entry: Stored) -> StreamCheck | None:
         """The track of a stream that is met for the first time; None if no stream has that name."""
         try:
             family, sku, sn = parse_stream(entry.stream)
@@ -121,23 +123,23 @@ class Replay:
         if not proper:
             self._findings.at(entry, "stream-unknown", "a stream of this ledger", repr(entry.stream))
             return None
-        track: Track
+        check: StreamCheck
         if family == "product":
-            track = ProductTrack(sku)
+            check = ProductCheck(sku)
         else:
             of = self._streams.get(product_stream(sku))
-            product = of if isinstance(of, ProductTrack) else ProductTrack(sku)
+            product = of if isinstance(of, ProductCheck) else ProductCheck(sku)
             if of is None:
                 self._streams[product_stream(sku)] = product
-            track = StockTrack(sku, product) if family == "stock" else ItemTrack(sku, sn, product)
-        self._streams[entry.stream] = track
-        return track
+            check = StockCheck(sku, product) if family == "stock" else ItemCheck(sku, sn, product)
+        self._streams[entry.stream] = check
+        return check
 
-    def _check_version(self, entry: Stored, track: Track) -> None:
+    def _check_version(self, entry: Stored, check: StreamCheck) -> None:
         """It does not follow the one before; if that was out of order, it may be the one that is due by count."""
-        due = self._due.get(entry.stream, track.version) + 1
+        due = self._due.get(entry.stream, check.version) + 1
         self._due[entry.stream] = due
-        track.known = False
+        check.known = False
         if entry.version != due:
             self._findings.at(entry, "version", f"version {due}", f"version {entry.version}")
 

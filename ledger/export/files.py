@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from ledger.export.manifest import DamagedExportError, ExportedFile, ExportError, FileFormat, sync_folder
-from ledger.store.lines import StoredEntry, from_line, to_line
+from ledger.store.entry_lines import StoredEntry, from_line, to_line
 
 PARTIAL = ".partial"
 CHUNK_ENTRIES = 10_000

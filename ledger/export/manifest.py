@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from ledger.store.chain import BEGINNING
+from ledger.store.hash_chain import BEGINNING
 
 MANIFEST = "manifest.json"
 FORMAT = "stockledger-export"

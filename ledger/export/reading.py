@@ -4,12 +4,12 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from ledger.audit.chain_check import Noted, Witness
 from ledger.audit.findings import Finding, Findings
-from ledger.audit.seals import Noted, Witness
 from ledger.export.files import read_file, read_lines
 from ledger.export.manifest import MANIFEST, DamagedExportError, ExportedFile, ExportError, Manifest, check_file, load
-from ledger.store.chain import BEGINNING, seal
-from ledger.store.lines import StoredEntry
+from ledger.store.entry_lines import StoredEntry
+from ledger.store.hash_chain import BEGINNING, seal
 
 
 class ExportedLog:

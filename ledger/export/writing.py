@@ -11,9 +11,9 @@ from msgspec import structs
 
 from ledger.export.files import PARTIAL, WrittenFile, require
 from ledger.export.manifest import MANIFEST, ExportError, FileFormat, Manifest, check_file, is_ours, load, save
-from ledger.store.chain import seal
 from ledger.store.connection import Connection
-from ledger.store.lines import StoredEntry, to_line
+from ledger.store.entry_lines import StoredEntry, to_line
+from ledger.store.hash_chain import seal
 from ledger.store.scan import CHUNK_ENTRIES, Scan, digest_at, read_range
 
 MAX_FILE_ENTRIES = 10_000_000

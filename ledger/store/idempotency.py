@@ -10,8 +10,8 @@ from datetime import datetime
 import msgspec
 
 from ledger.commands import Command, Group, Key
-from ledger.decide import Outcome
 from ledger.errors import KeyReusedError
+from ledger.outcome import Outcome
 from ledger.store.connection import Connection
 from ledger.store.roundtrip import RoundTrip
 
@@ -58,9 +58,9 @@ class Answers:
 
     def copy(self) -> "Answers":
         """The same answers, to go on from or to go back to."""
-        twin = Answers()
-        twin._kept, twin._new = dict(self._kept), dict(self._new)
-        return twin
+        copy = Answers()
+        copy._kept, copy._new = dict(self._kept), dict(self._new)
+        return copy
 
     def find(self, command: Command) -> Outcome | None:
         """The outcome of the first request with this key; raises KeyReusedError if that was another request."""

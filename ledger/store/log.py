@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from ledger.events import Entry
+from ledger.facts import Entry
 from ledger.store.connection import BoundedConnection, Connection, lock_key
-from ledger.store.lines import StoredEntry
+from ledger.store.entry_lines import StoredEntry
 from ledger.store.mapper import to_event, to_stored
 from ledger.store.recorder import HEAD, LedgerDatastore, LedgerRecorder
 from ledger.store.roundtrip import RoundTrip, ask_one

@@ -7,7 +7,8 @@ import msgspec
 from eventsourcing.persistence import StoredEvent
 
 from ledger.errors import UnreadableEventError
-from ledger.events import EVENTS, NAMES, Entry, Event
+from ledger.events import EVENTS, NAMES
+from ledger.facts import Entry, Event
 
 _encoder = msgspec.json.Encoder()
 _decoders = {name: msgspec.json.Decoder(event) for name, event in EVENTS.items()}

@@ -2,7 +2,7 @@
 
 What differs from the library, and why (numbers of the library's traps are in DECISIONS.md):
 positions are given by the writer, who holds the log's lock and has read the last one, so they have no gaps, not even
-after a rollback; each entry is sealed with the digest of the one before (`ledger.store.chain`); the lock is an advisory
+after a rollback; each entry is sealed with the digest of the one before (`ledger.store.hash_chain`); the lock is an advisory
 one, which does not fight VACUUM and needs no rights beyond INSERT; nothing is retried, because a retry after a lost
 COMMIT reports a conflict for what was written; nothing is NOTIFYed.
 """
@@ -18,8 +18,8 @@ from psycopg import Cursor, sql
 from psycopg.rows import DictRow
 from psycopg.types.composite import CompositeInfo, register_composite
 
-from ledger.store.chain import digests_after
 from ledger.store.connection import LOCK_TIMEOUT_MILLISECONDS, lock_key, parameters
+from ledger.store.hash_chain import digests_after
 from ledger.store.migrate import MigrationError
 from ledger.store.roundtrip import RoundTrip
 

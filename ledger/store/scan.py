@@ -8,9 +8,9 @@ from typing import Any, Generic, TypeVar
 
 import psycopg
 
-from ledger.store.chain import BEGINNING
 from ledger.store.connection import Connection
-from ledger.store.lines import SealedEntry, StoredEntry
+from ledger.store.entry_lines import SealedEntry, StoredEntry
+from ledger.store.hash_chain import BEGINNING
 
 CHUNK_ENTRIES = 20_000
 # Chunks that wait to be worked on.

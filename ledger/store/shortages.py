@@ -7,9 +7,12 @@ relied on is said in the migration that makes them.
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from ledger.commands import Command, MakeReservation, ReserveItem
-from ledger.decide import Outcome
-from ledger.errors import InsufficientStockError, ItemHeldError, ItemSoldError, LedgerError, Shortage
+from ledger.commands import Command
+from ledger.errors import LedgerError
+from ledger.items.errors import ItemHeldError, ItemSoldError
+from ledger.outcome import Outcome
+from ledger.reservations.commands import MakeReservation, ReserveItem
+from ledger.stock.errors import InsufficientStockError, Shortage
 from ledger.store.roundtrip import RoundTrip
 
 _SAVE = """

@@ -9,7 +9,7 @@ from falcon import testing
 from api.app import create_app
 from api.keys import HeldKeys, hash_of, new_key
 from api.service import Service
-from ledger.ledger import Ledger
+from ledger.engine.ledger import Ledger
 from ledger.store import keys
 from ledger.store.connection import Connection
 from projections.reader import Reader

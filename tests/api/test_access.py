@@ -13,9 +13,9 @@ from api.access import _ALWAYS, SCOPES
 from api.app import ROUTES, create_app
 from api.keys import HeldKeys, hash_of, new_key
 from api.service import Service
-from ledger import commands
 from ledger.commands import Command
-from ledger.ledger import Ledger
+from ledger.engine.ledger import Ledger
+from ledger.reservations.commands import ExpireReservation
 from ledger.store import keys
 from ledger.store.connection import Connection, connect
 from ledger.store.migrate import migrate
@@ -226,7 +226,7 @@ def test_every_command_that_a_caller_can_give_asks_for_a_scope():
             yield sub
             yield from below(sub)
 
-    given = {command for command in below(Command) if not command.__subclasses__()} - {commands.ExpireReservation}
+    given = {command for command in below(Command) if not command.__subclasses__()} - {ExpireReservation}
     assert set(_ALWAYS) == given
 
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from falcon.testing import Result, TestClient
 
+from ledger.engine.batching import work_until
 from ledger.errors import BusyError
 from ledger.events import EVENTS
-from ledger.gathering import work_until
-from ledger.store import past
+from ledger.store import point_in_time
 from ledger.store.connection import Connection, connect, lock_key
-from ledger.store.past import RESERVATION_TOPICS
+from ledger.store.point_in_time import RESERVATION_TOPICS
 from projections import as_of
 
 A = "/api/fungible/A"
@@ -262,7 +262,7 @@ def test_a_time_is_the_last_position_recorded_by_then(conn: Connection, events: 
 
 
 def test_a_stream_of_more_facts_than_a_chunk_is_folded_whole(client: TestClient, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(past, "CHUNK_ENTRIES", 2)
+    monkeypatch.setattr(point_in_time, "CHUNK_ENTRIES", 2)
     for price in range(1, 8):
         client.simulate_put(A, json={"unit_price_cents": price})
 
@@ -272,7 +272,7 @@ def test_a_stream_of_more_facts_than_a_chunk_is_folded_whole(client: TestClient,
 
 
 def test_a_fold_ends_with_its_caller_s_patience(conn: Connection, client: TestClient, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(past, "CHUNK_ENTRIES", 2)
+    monkeypatch.setattr(point_in_time, "CHUNK_ENTRIES", 2)
     for price in range(1, 8):
         client.simulate_put(A, json={"unit_price_cents": price})
     work_until(0)

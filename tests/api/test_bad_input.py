@@ -15,10 +15,16 @@ from hypothesis import strategies as st
 from api.app import create_app
 from api.problems import PROBLEMS
 from api.service import Service
-from ledger import errors
-from ledger.committer import DefectError
-from ledger.errors import LedgerError, UnreadableEventError
-from ledger.ledger import Ledger
+from ledger.engine.committer import DefectError
+from ledger.engine.ledger import Ledger
+from ledger.errors import (
+    BusyError,
+    DatabaseAwayError,
+    LedgerError,
+    OutcomeUnknownError,
+    UnavailableError,
+    UnreadableEventError,
+)
 from ledger.store.migrate import migrate
 from projections import reader as reader_module
 from projections.inline import InlineReadModels
@@ -512,9 +518,9 @@ def test_a_defect_is_told_without_its_reason(
     assert answer.headers["X-Request-Id"]
 
 
-@pytest.mark.parametrize("error", [errors.BusyError(), errors.DatabaseAwayError(), errors.OutcomeUnknownError()])
+@pytest.mark.parametrize("error", [BusyError(), DatabaseAwayError(), OutcomeUnknownError()])
 def test_what_is_not_possible_now_says_when_to_come_back(
-    client: TestClient, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, error: errors.UnavailableError
+    client: TestClient, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, error: UnavailableError
 ):
     def fail(command: object) -> None:
         raise error
@@ -531,7 +537,7 @@ def test_what_is_not_possible_now_says_when_to_come_back(
 def test_more_than_the_queue_holds_is_refused_as_busy(
     client: TestClient, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(ledger._committer.gathering, "max_waiting", 0)
+    monkeypatch.setattr(ledger._committer.batcher, "max_waiting", 0)
 
     answer = client.simulate_put(A)
 

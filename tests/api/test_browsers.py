@@ -9,7 +9,7 @@ from api.app import create_app
 from api.browsers import Cors, OwnPagesOnly
 from api.keys import HeldKeys
 from api.service import Service
-from ledger.ledger import Ledger
+from ledger.engine.ledger import Ledger
 from projections.reader import Reader
 
 SHOP, EVIL = "https://shop.example", "https://evil.example"

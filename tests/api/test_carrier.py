@@ -11,9 +11,9 @@ import pytest
 
 from api.app import MAX_LIGHT_BYTES, is_light
 from api.carrier import Carrier
-from ledger import gathering
+from ledger.engine import batching
+from ledger.engine.batching import Batcher, Ticket, is_carried, patience, work_until
 from ledger.errors import BusyError, LedgerError, OutcomeUnknownError
-from ledger.gathering import Gathering, Ticket, is_carried, patience, work_until
 
 PATIENCE_SECONDS = 10.0
 
@@ -37,7 +37,7 @@ class Loop:
 @pytest.fixture
 def loop() -> Iterator[Loop]:
     yield Loop()
-    gathering.wait_with(None)
+    batching.wait_with(None)
     work_until(float("inf"))
 
 
@@ -47,7 +47,7 @@ class Answering:
     def __init__(self) -> None:
         self.go = threading.Event()
         self.begun = threading.Event()
-        self.gathering: Gathering[int, int] = Gathering("test", self._settle, max_together=100, max_waiting=100)
+        self.batcher: Batcher[int, int] = Batcher("test", self._settle, max_together=100, max_waiting=100)
 
     def _settle(self, tickets: list[Ticket[int, int]]) -> None:
         self.begun.set()
@@ -61,7 +61,7 @@ def answering() -> Iterator[Answering]:
     made = Answering()
     yield made
     made.go.set()
-    made.gathering.stop()
+    made.batcher.stop()
 
 
 def test_many_wait_in_one_thread_and_each_gets_its_own_answers(loop: Loop, answering: Answering):
@@ -69,8 +69,8 @@ def test_many_wait_in_one_thread_and_each_gets_its_own_answers(loop: Loop, answe
 
     def work(number: int) -> Callable[[], None]:
         def run() -> None:
-            first = answering.gathering.ask(number)
-            found[number] = [first, answering.gathering.ask(first + 1)]
+            first = answering.batcher.ask(number)
+            found[number] = [first, answering.batcher.ask(first + 1)]
 
         return run
 
@@ -90,7 +90,7 @@ def test_who_waits_in_vain_is_told_so_and_a_late_answer_wakes_nobody(loop: Loop,
     def ask(number: int, seconds: float) -> None:
         work_until(time.monotonic() + seconds)
         try:
-            told.append(answering.gathering.ask(number))
+            told.append(answering.batcher.ask(number))
         except LedgerError as error:
             told.append(error)
 
@@ -111,7 +111,7 @@ def test_each_keeps_its_own_deadline_while_others_are_carried(loop: Loop, answer
 
     def ask(seconds: float) -> None:
         work_until(time.monotonic() + seconds)
-        answering.gathering.ask(1)
+        answering.batcher.ask(1)
         left.append(patience())
 
     loop.carrier.carry(lambda: ask(100))

@@ -9,9 +9,9 @@ import pytest
 from falcon.testing import Result, TestClient
 
 from api import events
-from ledger.store import past
+from ledger.store import point_in_time
 from ledger.store.connection import Connection
-from ledger.store.lines import to_line
+from ledger.store.entry_lines import to_line
 from ledger.store.log import read_stored
 
 EVENTS = "/api/events"
@@ -66,7 +66,7 @@ def test_a_stream_is_read_in_chunks_and_ends_at_the_head(client: TestClient, mon
 def test_what_is_recorded_meanwhile_is_left_to_the_next_answer(
     client: TestClient, monkeypatch: pytest.MonkeyPatch, headers: dict[str, str]
 ):
-    monkeypatch.setattr(past, "head", lambda _: 5)  # as it was before the last three came
+    monkeypatch.setattr(point_in_time, "head", lambda _: 5)  # as it was before the last three came
 
     answer = client.simulate_get(EVENTS, headers=headers)
 

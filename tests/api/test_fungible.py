@@ -8,16 +8,11 @@ from uuid import UUID
 import msgspec
 from falcon.testing import Result, TestClient
 
-from ledger.commands import AddStock, PutFungible
-from ledger.events import (
-    ProductRegistered,
-    ProductRevised,
-    StockAdded,
-    StockRemoved,
-    StockReserved,
-)
+from ledger.catalogue.events import ProductRegistered, ProductRevised
+from ledger.engine.ledger import Ledger
 from ledger.identifiers import MAX_INTEGER
-from ledger.ledger import Ledger
+from ledger.stock.commands import AddStock, PutFungible
+from ledger.stock.events import StockAdded, StockRemoved, StockReserved
 from ledger.store.connection import Connection
 from ledger.store.log import read
 

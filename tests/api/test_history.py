@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from falcon.testing import Result, TestClient
 
-from ledger.store import past
+from ledger.store import point_in_time
 
 A = "/api/fungible/A"
 ITEM = "/api/non-fungible/B/1"
@@ -171,7 +171,7 @@ def test_the_name_of_an_event_may_be_given_more_than_once(client: TestClient):
 def test_a_rare_event_is_found_by_going_on_from_short_pages(
     client: TestClient, monkeypatch: pytest.MonkeyPatch, order: str
 ):
-    monkeypatch.setattr(past, "MAX_SCANNED", 3)
+    monkeypatch.setattr(point_in_time, "MAX_SCANNED", 3)
     put(client)
     seen: list[int] = []
     pages = 0

@@ -25,7 +25,7 @@ from api.importing.rows import COLUMNS
 from api.settings import SettingError
 from ledger.store import imports
 from ledger.store.connection import Connection, connect
-from projections.rebuild import Rebuild
+from projections.rebuilding.rebuild import Rebuild
 from tests.conftest import drop_ledger
 
 ROOT = Path(__file__).parents[2]

@@ -8,8 +8,10 @@ from uuid import UUID
 import msgspec
 from falcon.testing import Result, TestClient
 
-from ledger.commands import PutItem
-from ledger.events import (
+from ledger.catalogue.events import ProductRegistered, ProductRevised
+from ledger.engine.ledger import Ledger
+from ledger.items.commands import PutItem
+from ledger.items.events import (
     ItemAdded,
     ItemPurchased,
     ItemReleased,
@@ -17,10 +19,7 @@ from ledger.events import (
     ItemReserved,
     ItemReturned,
     ItemRevised,
-    ProductRegistered,
-    ProductRevised,
 )
-from ledger.ledger import Ledger
 from ledger.store.connection import Connection
 from ledger.store.log import read
 from tests.ledger.given import PURCHASE_ID

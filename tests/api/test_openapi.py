@@ -20,9 +20,26 @@ from api.messages import REFUSALS
 from api.openapi.document import UndocumentedError, document, path_of
 from api.problems import HTTP_SLUGS, OTHERS, PROBLEMS, problem_of
 from api.routes import OPEN, Route
-from ledger import errors
-from ledger.errors import InvalidError
+from ledger.catalogue.errors import OtherKindError, UnknownProductError
+from ledger.errors import (
+    AbandonedError,
+    BusyError,
+    DatabaseAwayError,
+    InvalidError,
+    KeyReusedError,
+    LedgerError,
+    OutcomeUnknownError,
+    PreconditionFailedError,
+)
 from ledger.identifiers import NAMED, identifier
+from ledger.items.errors import ItemHeldError, ItemSoldError, UnknownItemError
+from ledger.reservations.errors import (
+    NotHeldError,
+    ReservationEndedError,
+    ReservationIdTakenError,
+    UnknownReservationError,
+)
+from ledger.stock.errors import InsufficientStockError, Shortage, StockLimitError
 
 ID = UUID("00000000-0000-4000-8000-000000000001")
 # One of each refusal, with every member that it can have.
@@ -32,24 +49,24 @@ REFUSED = [
     ForeignPageError("A page of 'https://evil.example' may not call this service."),
     IssuerAwayError(),
     RateLimitedError("with the key 'shop'", 1.0),
-    errors.InvalidError({"sku": "must not be empty"}),
-    errors.UnknownProductError("A"),
-    errors.UnknownItemError("B", "1"),
-    errors.UnknownReservationError(ID),
-    errors.OtherKindError("A", "fungible"),
-    errors.InsufficientStockError([errors.Shortage("A", 5, 2, 1), errors.Shortage("B", 1, 0, 1, sn="1")]),
-    errors.StockLimitError("A", 10),
-    errors.ItemHeldError("B", "1", datetime.now(UTC)),
-    errors.ItemSoldError("B", "1"),
-    errors.ReservationIdTakenError(ID),
-    errors.ReservationEndedError(ID, "expired"),
-    errors.NotHeldError(ID, "A", None, 2, 1),
-    errors.PreconditionFailedError(None, wanted_absent=False),
-    errors.KeyReusedError("k"),
-    errors.AbandonedError(),
-    errors.BusyError(),
-    errors.DatabaseAwayError(),
-    errors.OutcomeUnknownError(),
+    InvalidError({"sku": "must not be empty"}),
+    UnknownProductError("A"),
+    UnknownItemError("B", "1"),
+    UnknownReservationError(ID),
+    OtherKindError("A", "fungible"),
+    InsufficientStockError([Shortage("A", 5, 2, 1), Shortage("B", 1, 0, 1, sn="1")]),
+    StockLimitError("A", 10),
+    ItemHeldError("B", "1", datetime.now(UTC)),
+    ItemSoldError("B", "1"),
+    ReservationIdTakenError(ID),
+    ReservationEndedError(ID, "expired"),
+    NotHeldError(ID, "A", None, 2, 1),
+    PreconditionFailedError(None, wanted_absent=False),
+    KeyReusedError("k"),
+    AbandonedError(),
+    BusyError(),
+    DatabaseAwayError(),
+    OutcomeUnknownError(),
 ]
 
 
@@ -133,7 +150,7 @@ def test_a_problem_stands_under_its_status_and_each_of_the_ledgers_under_some_ca
 
 
 @pytest.mark.parametrize("error", REFUSED, ids=lambda error: type(error).__name__)
-def test_a_refusal_has_just_the_members_that_are_documented(described: dict[str, Any], error: errors.LedgerError):
+def test_a_refusal_has_just_the_members_that_are_documented(described: dict[str, Any], error: LedgerError):
     status, body = problem_of(error)
     told = msgspec.json.decode(msgspec.json.encode(body))
     slug = told["type"].removeprefix("/problems/")

@@ -12,7 +12,7 @@ from api.app import create_app
 from api.keys import HeldKeys, new_key
 from api.rates import FAILURES_AT_ONCE, MAX_ADDRESSES, Failures, Rates
 from api.service import Service
-from ledger.ledger import Ledger
+from ledger.engine.ledger import Ledger
 from projections.reader import Reader
 from tests.api.conftest import MakeKey
 

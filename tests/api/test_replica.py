@@ -14,11 +14,11 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from api.cli import main
-from ledger.commands import PutFungible
-from ledger.ledger import Ledger
-from ledger.store.account import account_for, run, spawn
-from ledger.store.binaries import find_binaries
+from ledger.engine.ledger import Ledger
+from ledger.stock.commands import PutFungible
 from ledger.store.connection import Connection
+from ledger.store.embedded.binaries import find_binaries
+from ledger.store.embedded.os_user import account_for, run, spawn
 from tests.service import data_folder
 
 LIMIT_SECONDS = 60.0

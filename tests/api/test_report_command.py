@@ -14,9 +14,11 @@ import pytest
 from pyarrow import parquet
 
 from api.cli import main
-from ledger.commands import ItemChanges, ProductChanges, PutFungible, PutItem
-from ledger.ledger import Ledger
-from projections import report_reader
+from ledger.catalogue.commands import ProductChanges
+from ledger.engine.ledger import Ledger
+from ledger.items.commands import ItemChanges, PutItem
+from ledger.stock.commands import PutFungible
+from projections.reporting import report_reader
 
 Report = Callable[..., int]
 

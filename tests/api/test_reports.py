@@ -15,13 +15,13 @@ from api.app import create_app
 from api.report_forms import comma_separated
 from api.reports import Body
 from api.service import Service
-from ledger.commands import AddStock, PutFungible
+from ledger.engine.ledger import Ledger
 from ledger.errors import BusyError, DatabaseAwayError
-from ledger.ledger import Ledger
+from ledger.stock.commands import AddStock, PutFungible
 from ledger.store.connection import Connection
-from projections import report_reader, reports
-from projections.following import Follower
+from projections.following.projection_runner import Follower
 from projections.reader import Reader
+from projections.reporting import report_reader, reports
 from tests.chaos.service import wait_until
 
 TODAY = datetime.now(UTC).date()
@@ -388,19 +388,19 @@ def reader(service_url: str, schema: str) -> Iterator[Reader]:
 
 
 @pytest.fixture
-def beside(reader: Reader, ledger: Ledger) -> testing.TestClient:
+def worker(reader: Reader, ledger: Ledger) -> testing.TestClient:
     """The application with that reader."""
     return testing.TestClient(create_app(Service(ledger, reader, 3600)))
 
 
 def test_more_than_a_few_at_once_are_told_to_come_back(
-    reader: Reader, beside: testing.TestClient, monkeypatch: pytest.MonkeyPatch
+    reader: Reader, worker: testing.TestClient, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(report_reader, "WAIT_SECONDS", 0.01)
     opened = [reader.reports.open(reports.stock()) for _ in range(report_reader.MAX_REPORTS)]
-    refused = beside.simulate_get("/api/reports/stock")
+    refused = worker.simulate_get("/api/reports/stock")
     opened.pop().close()
-    allowed = beside.simulate_get("/api/reports/stock")
+    allowed = worker.simulate_get("/api/reports/stock")
     opened.pop().close()
 
     assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
@@ -433,7 +433,7 @@ def sessions(conn: Connection) -> list[str]:
 
 
 def test_who_goes_away_in_the_middle_frees_everything(
-    reader: Reader, beside: testing.TestClient, conn: Connection, monkeypatch: pytest.MonkeyPatch
+    reader: Reader, worker: testing.TestClient, conn: Connection, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(report_reader, "WAIT_SECONDS", 0.01)
     for _ in range(report_reader.MAX_REPORTS + 1):

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from falcon.testing import Result, TestClient
 
-from ledger.commands import ExpireReservation
-from ledger.ledger import Ledger
+from ledger.engine.ledger import Ledger
+from ledger.reservations.commands import ExpireReservation
 from ledger.store.connection import Connection
 
 CARTS = "/api/reservations"

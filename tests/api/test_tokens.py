@@ -28,7 +28,7 @@ from api.keys import HeldKeys
 from api.rates import Rates
 from api.service import Service
 from api.tokens import MAX_KEYS_BYTES, Issuer, KeysError, Tokens, is_source, read_keys
-from ledger.ledger import Ledger
+from ledger.engine.ledger import Ledger
 from ledger.store.connection import Connection
 from projections.reader import Reader
 from tests.api.conftest import MakeKey

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from api.cli import main
-from ledger.commands import AddStock, PutFungible
-from ledger.ledger import Ledger
+from ledger.engine.ledger import Ledger
+from ledger.stock.commands import AddStock, PutFungible
 from ledger.store.connection import Connection
 
 

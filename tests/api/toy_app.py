@@ -13,7 +13,7 @@ from typing import Any
 
 from api.server import open_socket, serve_worker
 from api.supervisor import Child, supervise
-from ledger.gathering import Gathering, Ticket
+from ledger.engine.batching import Batcher, Ticket
 
 SETTINGS = {
     "workers": 1,
@@ -26,7 +26,7 @@ SETTINGS = {
 
 BLOCKING = ("/slow", "/stuck", "/stream", "/large")
 SETTLING_SECONDS = 0.2
-_gathering: list[Gathering[str, str]] = []  # made at the first request: in the worker
+_batcher: list[Batcher[str, str]] = []  # made at the first request: in the worker
 
 
 def settle(tickets: list[Ticket[str, str]]) -> None:
@@ -36,9 +36,9 @@ def settle(tickets: list[Ticket[str, str]]) -> None:
 
 
 def gathered(path: str) -> str:
-    if not _gathering:
-        _gathering.append(Gathering("toy", settle, max_together=1000, max_waiting=1000))
-    return _gathering[0].ask(path)
+    if not _batcher:
+        _batcher.append(Batcher("toy", settle, max_together=1000, max_waiting=1000))
+    return _batcher[0].ask(path)
 
 
 def app(environ: dict[str, Any], start_response: Any) -> Any:

@@ -3,9 +3,9 @@
 import psycopg
 
 from bench.history import count, grow
-from ledger.commands import AddStock, PutFungible
-from ledger.ledger import Ledger
-from projections.rebuild import Rebuild
+from ledger.engine.ledger import Ledger
+from ledger.stock.commands import AddStock, PutFungible
+from projections.rebuilding.rebuild import Rebuild
 from tests.ledger.store.test_chain import check
 
 

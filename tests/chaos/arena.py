@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 
 from ledger.store.connection import connect
-from ledger.store.embedded import EmbeddedPostgres
+from ledger.store.embedded.server import EmbeddedPostgres
 from tests.chaos.proxy import Proxy
 from tests.chaos.service import Service, wait_until
 

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 
 from ledger.store.connection import connect
-from projections.rebuild import Rebuild
+from projections.rebuilding.rebuild import Rebuild
 from tests.chaos import notes as written
 from tests.chaos.fold import Fold, Row
 from tests.chaos.notes import Note

@@ -11,22 +11,20 @@ from contextlib import closing
 from operator import attrgetter
 from uuid import UUID
 
-from ledger.commands import (
-    AddStock,
-    Command,
+from ledger.commands import Command
+from ledger.items.commands import PutItem
+from ledger.reservations.commands import (
     ExtendReservation,
     Line,
     MakeReservation,
     PurchaseReservation,
-    PutFungible,
-    PutItem,
     ReleaseItem,
     ReleaseReservation,
-    RemoveStock,
     ReserveItem,
     ReturnPurchase,
 )
-from ledger.reservations import summed
+from ledger.reservations.reservations import summed
+from ledger.stock.commands import AddStock, PutFungible, RemoveStock
 from tests.chaos.calls import Call, call_of, fungible, item, look, reservation, transfer
 from tests.chaos.notes import MISUSE, Attempt, Note
 from tests.chaos.seen import Seen, seen_by

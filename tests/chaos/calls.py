@@ -5,21 +5,19 @@ from urllib.parse import quote
 
 from msgspec import UNSET
 
-from ledger.commands import (
-    AddStock,
-    Command,
+from ledger.commands import Command
+from ledger.items.commands import PutItem
+from ledger.reservations.commands import (
     ExtendReservation,
     Line,
     MakeReservation,
     PurchaseReservation,
-    PutFungible,
-    PutItem,
     ReleaseItem,
     ReleaseReservation,
-    RemoveStock,
     ReserveItem,
     ReturnPurchase,
 )
+from ledger.stock.commands import AddStock, PutFungible, RemoveStock
 
 
 class Call(NamedTuple):

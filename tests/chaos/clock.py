@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 from unittest.mock import patch
 
-from ledger.ledger import Ledger
+from ledger.engine.ledger import Ledger
 from ledger.store.connection import BoundedConnection, connect
 from projections.inline import InlineReadModels
 from projections.reader import Reader
@@ -46,7 +46,7 @@ class Clock:
         def connect_by_it(url: str, _schema: str, *names: str, **limits: Any) -> BoundedConnection:
             return connect(url, self._path, *names, **limits)
 
-        with patch("ledger.ledger.connect", connect_by_it):
+        with patch("ledger.engine.ledger.connect", connect_by_it):
             ledger = Ledger(self._url, self._schema, InlineReadModels())
             yield ledger
             ledger.close()

@@ -10,8 +10,8 @@ from falcon import testing
 
 from api.app import create_app
 from api.service import Service as Wiring
-from ledger.ledger import Ledger
-from ledger.store.embedded import EmbeddedPostgres
+from ledger.engine.ledger import Ledger
+from ledger.store.embedded.server import EmbeddedPostgres
 from projections.inline import InlineReadModels
 from projections.reader import Reader
 from tests.chaos.audit import audit

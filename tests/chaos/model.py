@@ -10,21 +10,19 @@ from uuid import UUID
 
 from msgspec import UNSET
 
-from ledger.commands import (
-    AddStock,
-    Command,
+from ledger.commands import Command
+from ledger.items.commands import PutItem
+from ledger.reservations.commands import (
     ExtendReservation,
     Line,
     MakeReservation,
     PurchaseReservation,
-    PutFungible,
-    PutItem,
     ReleaseItem,
     ReleaseReservation,
-    RemoveStock,
     ReserveItem,
     ReturnPurchase,
 )
+from ledger.stock.commands import AddStock, PutFungible, RemoveStock
 
 LARGEST = 2**53 - 1
 

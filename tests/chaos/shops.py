@@ -14,19 +14,21 @@ from msgspec import structs
 from api.app import create_app
 from api.problems import PROBLEMS
 from api.service import Service
-from ledger.books import Books
-from ledger.commands import Command, ExpireReservation
+from ledger.commands import Command
 from ledger.commands import Key as IdempotencyKey
-from ledger.decide import Outcome
-from ledger.errors import InsufficientStockError, LedgerError
-from ledger.expiry import Expiry
-from ledger.ledger import Ledger
-from ledger.stock import Stock
+from ledger.engine.ledger import Ledger
+from ledger.errors import LedgerError
+from ledger.outcome import Outcome
+from ledger.reservations.commands import ExpireReservation
+from ledger.reservations.expiry import Expiry
+from ledger.stock.errors import InsufficientStockError
+from ledger.stock.levels import Stock
 from ledger.store.idempotency import Answers
 from ledger.streams import parse_stream
-from projections import reservations
+from ledger.unit_of_work import UnitOfWork
 from projections.reader import Reader
-from projections.rebuild import Rebuild
+from projections.rebuilding.rebuild import Rebuild
+from projections.reservations import reservations
 from tests.chaos.calls import call_of, fungible, item, look, reservation
 from tests.chaos.clock import Clock
 from tests.chaos.model import Key
@@ -70,20 +72,20 @@ class PureShop:
 
     def __init__(self) -> None:
         self._history = History([])
-        self._books = self._history.books
+        self._work = self._history.work
         self._now = NOW
         self._answers = Answers()
 
     def handle(self, command: Command, key: str) -> Answer:
         keyed = structs.replace(command, key=IdempotencyKey(key, repr(command).encode()), request_id=key)
-        before = self._books.position
+        before = self._work.position
         try:
             kept = self._answers.find(keyed)
             if kept is not None:
                 return Answer(None, True, structs.replace(kept, replayed=False))
             outcome = self._decide(keyed)
         except LedgerError as error:
-            written = self._books.entries[before:]
+            written = self._work.entries[before:]
             assert {e.event.actor for e in written} <= {"expiry"}, "a refused command leaves no fact of its own"
             return Answer(PROBLEMS[type(error)][1], False, error.members)
         self._answers.keep(keyed, outcome)
@@ -98,7 +100,7 @@ class PureShop:
             return self._history.when(command, at=self._now).outcome
 
     def level(self, sku: str) -> tuple[int, int] | None:
-        product, level = self._books.products.get(sku), self._books.stock.get(sku)
+        product, level = self._work.products.get(sku), self._work.stock.get(sku)
         if product is None or product.kind != "fungible" or level is None:
             return None
         held = sum(line.remaining for r in self._open() if (line := r.lines.get(sku)))
@@ -108,17 +110,17 @@ class PureShop:
         return level.on_hand, level.reserved - over
 
     def _open(self) -> Iterable[Any]:
-        return [r for r in self._books.reservations.values() if r is not None and r.state == "open"]
+        return [r for r in self._work.reservations.values() if r is not None and r.state == "open"]
 
     def item(self, sku: str, sn: str) -> tuple[bool, UUID | None] | None:
-        found = self._books.items.get((sku, sn))
+        found = self._work.items.get((sku, sn))
         if found is None:
             return None
         is_held = found.reserved_until is not None and found.reserved_until > self._now
         return found.sold, found.reservation_id if is_held else None
 
     def hold(self, reservation_id: UUID) -> tuple[str, Lines] | None:
-        found = self._books.reservations.get(reservation_id)
+        found = self._work.reservations.get(reservation_id)
         if found is None:
             return None
         over = found.is_overdue(self._now)
@@ -136,8 +138,8 @@ class PureShop:
             self._history.when(ExpireReservation(reservation_id=reservation_id), at=self._now)
 
     def differences(self) -> object:
-        again = Books(NOW, 0)
-        for entry in self._books.entries:
+        again = UnitOfWork(NOW, 0)
+        for entry in self._work.entries:
             _, sku, sn = parse_stream(entry.stream)
             again.products.setdefault(sku, None)
             again.stock.setdefault(sku, Stock(sku))
@@ -148,7 +150,7 @@ class PureShop:
             (kind, key)
             for kind in kinds
             for key, state in getattr(again, kind).items()
-            if state is not None and state != getattr(self._books, kind)[key]
+            if state is not None and state != getattr(self._work, kind)[key]
         ]
 
 

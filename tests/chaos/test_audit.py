@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from ledger.commands import AddStock
+from ledger.stock.commands import AddStock
 from tests.chaos import notes as written
 from tests.chaos.audit import audit
 from tests.chaos.calls import call_of

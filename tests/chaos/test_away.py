@@ -6,12 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from ledger.commands import AddStock
-from ledger.committer import MAX_BATCH_COMMANDS as MAX_BATCH
-from ledger.committer import MAX_QUEUED_COMMANDS as MAX_QUEUED
+from ledger.engine.committer import MAX_BATCH_COMMANDS as MAX_BATCH
+from ledger.engine.committer import MAX_QUEUED_COMMANDS as MAX_QUEUED
+from ledger.engine.ledger import Ledger
 from ledger.errors import BusyError, LedgerError, OutcomeUnknownError
-from ledger.ledger import Ledger
-from ledger.store.embedded import EmbeddedPostgres
+from ledger.stock.commands import AddStock
+from ledger.store.embedded.server import EmbeddedPostgres
 from tests.chaos.arena import end_server
 from tests.chaos.callers import SKUS, STOCK, Load
 from tests.chaos.calls import call_of, fungible, look

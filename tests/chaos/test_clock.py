@@ -6,13 +6,15 @@ from uuid import UUID
 
 import pytest
 
-from ledger.commands import AddStock, ExpireReservation, Line, MakeReservation, PurchaseReservation, PutFungible
-from ledger.errors import LedgerError, ReservationEndedError
-from ledger.ledger import Ledger
+from ledger.engine.ledger import Ledger
+from ledger.errors import LedgerError
+from ledger.reservations.commands import ExpireReservation, Line, MakeReservation, PurchaseReservation
+from ledger.reservations.errors import ReservationEndedError
+from ledger.stock.commands import AddStock, PutFungible
 from ledger.store.connection import Connection
 from ledger.store.log import read
-from projections import reservations
 from projections.reader import Reader
+from projections.reservations import reservations
 from tests.chaos.audit import audit
 from tests.chaos.clock import Clock
 from tests.ledger.given import HOUR, ID, NOW, OTHER_ID, PURCHASE_ID, fungible, given

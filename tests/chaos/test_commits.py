@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from ledger.commands import AddStock
+from ledger.stock.commands import AddStock
 from tests.chaos.callers import SKUS, STOCK, Load
 from tests.chaos.calls import call_of
 from tests.chaos.conftest import Check

@@ -10,9 +10,10 @@ from uuid import uuid4
 
 import pytest
 
-from ledger.commands import Line, MakeReservation, PutFungible
-from ledger.errors import InsufficientStockError
-from ledger.ledger import Ledger
+from ledger.engine.ledger import Ledger
+from ledger.reservations.commands import Line, MakeReservation
+from ledger.stock.commands import PutFungible
+from ledger.stock.errors import InsufficientStockError
 from ledger.store.connection import Connection
 from tests.chaos.audit import audit
 from tests.chaos.service import Service, wait_until

@@ -8,9 +8,9 @@ from psycopg import sql
 
 from api.app import create_app
 from api.service import Service
-from ledger.commands import AddStock
+from ledger.engine.ledger import Ledger
 from ledger.errors import BusyError
-from ledger.ledger import Ledger
+from ledger.stock.commands import AddStock
 from ledger.store.connection import Connection, connect, lock_key
 from projections.reader import Reader
 from tests.chaos.proxy import Proxy

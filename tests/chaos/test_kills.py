@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from ledger.store.connection import Connection
-from ledger.store.embedded import EmbeddedPostgres
+from ledger.store.embedded.server import EmbeddedPostgres
 from tests.chaos.audit import audit
 from tests.chaos.callers import Load, stock_the_shop
 from tests.chaos.service import Service, wait_until

@@ -11,22 +11,20 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 from msgspec import UNSET
 
-from ledger.commands import (
-    AddStock,
-    Command,
+from ledger.commands import Command
+from ledger.items.commands import PutItem
+from ledger.reservations.commands import (
     ExtendReservation,
     Line,
     MakeReservation,
     PurchaseReservation,
-    PutFungible,
-    PutItem,
     ReleaseItem,
     ReleaseReservation,
-    RemoveStock,
     ReserveItem,
     ReturnPurchase,
 )
-from ledger.reservations import summed
+from ledger.reservations.reservations import summed
+from ledger.stock.commands import AddStock, PutFungible, RemoveStock
 from tests.chaos.clock import Clock
 from tests.chaos.model import LARGEST, Model
 from tests.chaos.shops import Answer, HttpShop, PureShop, Shop

@@ -8,7 +8,8 @@ from uuid import UUID
 
 import pytest
 
-from ledger.commands import AddStock, Line, MakeReservation
+from ledger.reservations.commands import Line, MakeReservation
+from ledger.stock.commands import AddStock
 from tests.chaos.audit import audit
 from tests.chaos.callers import ITEMS, SKUS, stock_the_shop
 from tests.chaos.calls import call_of, transfer

@@ -5,13 +5,13 @@ import time
 
 import pytest
 
-from ledger.books import Books
-from ledger.commands import AddStock, RemoveStock
-from ledger.decide import RULES
+from ledger.engine.decide import RULES
+from ledger.engine.ledger import Ledger
 from ledger.errors import DefectError, LedgerError
-from ledger.events import Fact
-from ledger.ledger import Ledger
+from ledger.facts import Fact
+from ledger.stock.commands import AddStock, RemoveStock
 from ledger.store.connection import Connection
+from ledger.unit_of_work import UnitOfWork
 from tests.chaos.callers import ITEMS, SKUS, Load
 from tests.chaos.calls import call_of, fungible, item, look
 from tests.chaos.conftest import Check
@@ -76,7 +76,7 @@ def test_a_connection_that_falls_silent_while_it_holds_the_lock_does_not_stop_th
 def test_a_command_that_meets_a_defect_does_not_stop_the_others(
     ledger_behind_proxy: Ledger, ledger: Ledger, stocked: list[Note], monkeypatch: pytest.MonkeyPatch
 ):
-    def broken_rule(_books: Books, _command: RemoveStock) -> list[Fact]:
+    def broken_rule(_work: UnitOfWork, _command: RemoveStock) -> list[Fact]:
         raise ZeroDivisionError
 
     monkeypatch.setitem(RULES, RemoveStock, broken_rule)

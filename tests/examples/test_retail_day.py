@@ -20,7 +20,7 @@ from trading_day import (
     read_lines,
 )
 
-from .fake_shop import fake_shop
+from tests.examples.fake_shop import fake_shop
 
 ROWS = (
     ("536365", "85123A", " WHITE  HOLDER ", "6", "2.55", "17850.0"),

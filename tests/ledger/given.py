@@ -5,13 +5,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from ledger.books import Books
+from ledger.catalogue.events import ProductRegistered
 from ledger.commands import Command
-from ledger.decide import Outcome, decide
-from ledger.events import Event, Fact, ProductRegistered, StockAdded
-from ledger.reservations import reservation_of
-from ledger.stock import Stock
+from ledger.engine.decide import decide
+from ledger.facts import Event, Fact
+from ledger.outcome import Outcome
+from ledger.reservations.reservations import reservation_of
+from ledger.stock.events import StockAdded
+from ledger.stock.levels import Stock
 from ledger.streams import parse_stream, product_stream, stock_stream
+from ledger.unit_of_work import UnitOfWork
 
 NOW = datetime(2026, 11, 22, 10, 0, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -23,45 +26,45 @@ EXPIRED_BY: dict[str, Any] = {"actor": "expiry", "request_id": f"expire:{ID}"}
 
 
 class History:
-    """Books that hold what the given facts make of them."""
+    """UnitOfWork that hold what the given facts make of them."""
 
     def __init__(self, facts: Iterable[Fact], *, at: datetime = NOW) -> None:
-        self.books = Books(at, 0)
+        self.work = UnitOfWork(at, 0)
         for fact in facts:
             self._load_stream(fact.stream)
-            self.books.record([fact])
-        self.before = len(self.books.entries)
+            self.work.record([fact])
+        self.before = len(self.work.entries)
 
     def when(self, command: Command, *, at: datetime = NOW) -> "History":
         """Decide the command at a time; raises what refuses it."""
-        self.books.now = at
+        self.work.now = at
         self._load(command)
-        self.before = len(self.books.entries)
-        self.outcome: Outcome = decide(self.books, command)
+        self.before = len(self.work.entries)
+        self.outcome: Outcome = decide(self.work, command)
         return self
 
     @property
     def then(self) -> list[tuple[str, Event]]:
         """What the last command made happen: (stream, event), in order."""
-        return [(entry.stream, entry.event) for entry in self.books.entries[self.before :]]
+        return [(entry.stream, entry.event) for entry in self.work.entries[self.before :]]
 
     def _load_stream(self, stream: str) -> None:
         _, sku, sn = parse_stream(stream)
         self._load_sku(sku)
         if sn:
-            self.books.items.setdefault((sku, sn), None)
+            self.work.items.setdefault((sku, sn), None)
 
     def _load(self, command: Command) -> None:
         for sku in command.skus():
             self._load_sku(sku)
         for key in command.items():
-            self.books.items.setdefault(key, None)
+            self.work.items.setdefault(key, None)
         for reservation_id in command.reservations():
-            self.books.reservations.setdefault(reservation_id, None)
+            self.work.reservations.setdefault(reservation_id, None)
 
     def _load_sku(self, sku: str) -> None:
-        self.books.products.setdefault(sku, None)
-        self.books.stock.setdefault(sku, Stock(sku))
+        self.work.products.setdefault(sku, None)
+        self.work.stock.setdefault(sku, Stock(sku))
 
 
 def given(*facts: Fact, at: datetime = NOW) -> History:
@@ -81,4 +84,4 @@ def stock(sku: str, event: Event) -> Fact:
 
 
 def reservations_in(history: History) -> set[UUID]:
-    return {i for entry in history.books.entries if (i := reservation_of(entry.event))}
+    return {i for entry in history.work.entries if (i := reservation_of(entry.event))}

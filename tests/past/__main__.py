@@ -22,7 +22,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ledger.store import roles
-from ledger.store.embedded import EmbeddedPostgres
+from ledger.store.embedded.server import EmbeddedPostgres
 from tests.conftest import FAST
 from tests.past.carts import shop_alone
 from tests.past.questions import Get, Told, ask, random_questions, recent, wrong

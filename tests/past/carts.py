@@ -4,22 +4,20 @@ import random
 import uuid
 from collections.abc import Sequence
 
-from ledger.commands import (
-    AddStock,
-    Command,
+from ledger.catalogue.commands import ProductChanges
+from ledger.commands import Command
+from ledger.engine.ledger import Ledger
+from ledger.errors import LedgerError, UnavailableError
+from ledger.reservations.commands import (
     ExtendReservation,
     Line,
     MakeReservation,
-    ProductChanges,
     PurchaseReservation,
-    PutFungible,
     ReleaseReservation,
-    RemoveStock,
     ReturnPurchase,
 )
-from ledger.errors import LedgerError, UnavailableError
-from ledger.ledger import Ledger
-from ledger.reservations import summed
+from ledger.reservations.reservations import summed
+from ledger.stock.commands import AddStock, PutFungible, RemoveStock
 from projections.inline import InlineReadModels
 
 

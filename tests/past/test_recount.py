@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from falcon.testing import TestClient
 
-from ledger.ledger import Ledger
+from ledger.engine.ledger import Ledger
 from tests.past.carts import Shopper
 from tests.past.questions import Told, ask, random_questions, wrong
 from tests.past.recount import Question, Then, recount

@@ -6,9 +6,9 @@ from uuid import uuid4
 
 from eventsourcing.persistence import StoredEvent
 
-from ledger.events import Entry, Event
-from ledger.store.chain import BEGINNING, digests_after
+from ledger.facts import Entry, Event
 from ledger.store.connection import Connection
+from ledger.store.hash_chain import BEGINNING, digests_after
 from ledger.store.mapper import to_stored
 
 _HEAD = "SELECT notification_id, digest FROM stored_events ORDER BY notification_id DESC LIMIT 1"

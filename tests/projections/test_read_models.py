@@ -9,35 +9,35 @@ import pytest
 from msgspec.structs import asdict
 from psycopg.rows import dict_row
 
-from ledger.books import Books
-from ledger.commands import (
-    AddStock,
+from ledger.catalogue.commands import ProductChanges
+from ledger.engine.committer import DefectError
+from ledger.engine.ledger import Ledger
+from ledger.events import EVENTS
+from ledger.facts import Entry, Event
+from ledger.items.commands import ItemChanges, PutItem
+from ledger.reservations.commands import (
     ExpireReservation,
     ExtendReservation,
-    ItemChanges,
     Line,
     MakeReservation,
-    ProductChanges,
     PurchaseReservation,
-    PutFungible,
-    PutItem,
     ReleaseItem,
     ReleaseReservation,
-    RemoveStock,
     ReserveItem,
     ReturnPurchase,
 )
-from ledger.committer import DefectError
-from ledger.errors import InsufficientStockError
-from ledger.events import EVENTS, Entry, Event, StockAdded
-from ledger.ledger import Ledger
-from ledger.stock import Stock
+from ledger.stock.commands import AddStock, PutFungible, RemoveStock
+from ledger.stock.errors import InsufficientStockError
+from ledger.stock.events import StockAdded
+from ledger.stock.levels import Stock
 from ledger.store.connection import Connection, connect
 from ledger.store.log import read
 from ledger.streams import parse_stream
-from projections import rebuild, stock_levels
+from ledger.unit_of_work import UnitOfWork
 from projections.inline import TABLES
-from projections.rebuild import Rebuild
+from projections.rebuilding import rebuild
+from projections.rebuilding.rebuild import Rebuild
+from projections.stock import stock_levels
 from tests.ledger.given import BY, ID, NOW, OTHER_ID, PURCHASE_ID
 
 THIRD_ID = UUID("00000000-0000-4000-8000-000000000003")
@@ -327,17 +327,17 @@ def test_the_log_keeps_nothing_that_the_read_models_did_not_take(
 # The fold
 
 
-def folded(entries: list[Entry]) -> Books:
-    """Books that hold what the entries make of nothing."""
-    books = Books(NOW, 0)
+def folded(entries: list[Entry]) -> UnitOfWork:
+    """UnitOfWork that hold what the entries make of nothing."""
+    work = UnitOfWork(NOW, 0)
     for entry in entries:
         _, sku, sn = parse_stream(entry.stream)
-        books.products.setdefault(sku, None)
-        books.stock.setdefault(sku, Stock(sku))
+        work.products.setdefault(sku, None)
+        work.stock.setdefault(sku, Stock(sku))
         if sn:
-            books.items.setdefault((sku, sn), None)
-        books.apply(entry)
-    return books
+            work.items.setdefault((sku, sn), None)
+        work.apply(entry)
+    return work
 
 
 def test_every_class_of_event_is_handled_by_the_fold(ledger: Ledger, conn: Connection):
@@ -347,25 +347,23 @@ def test_every_class_of_event_is_handled_by_the_fold(ledger: Ledger, conn: Conne
 
     assert {type(entry.event) for entry in entries} == set(EVENTS.values())
     for number, entry in enumerate(entries, 1):
-        books = folded(entries[:number])
+        work = folded(entries[:number])
         family, sku, sn = parse_stream(entry.stream)
-        state = {"product": books.products.get(sku), "stock": books.stock[sku], "item": books.items.get((sku, sn))}[
-            family
-        ]
+        state = {"product": work.products.get(sku), "stock": work.stock[sku], "item": work.items.get((sku, sn))}[family]
         assert (state.version, state.updated_at) == (entry.version, entry.recorded_at)
-        assert books.position == entry.position
+        assert work.position == entry.position
 
 
 def test_the_fold_of_the_log_is_what_the_tables_hold(ledger: Ledger, conn: Connection):
     given(ledger, *VARIED_HISTORY)
 
-    books = folded(read(conn, 0))
+    work = folded(read(conn, 0))
 
     states = {
-        "products": [asdict(state) for _, state in sorted(books.products.items())],
-        "stock_levels": [asdict(level) for _, level in sorted(books.stock.items()) if level.version],
-        "items": [asdict(state) for _, state in sorted(books.items.items())],
-        "reservations": [asdict(state) for _, state in sorted(books.reservations.items())],
+        "products": [asdict(state) for _, state in sorted(work.products.items())],
+        "stock_levels": [asdict(level) for _, level in sorted(work.stock.items()) if level.version],
+        "items": [asdict(state) for _, state in sorted(work.items.items())],
+        "reservations": [asdict(state) for _, state in sorted(work.reservations.items())],
     }
     for state in states["reservations"]:
         del state["lines"]  # in a table of their own
@@ -377,16 +375,16 @@ def test_an_event_that_a_stream_does_not_know_is_an_error(stream: str):
     class SomethingElse(Event, frozen=True, kw_only=True):
         pass
 
-    books = folded([])
-    books.products["A"], books.stock["A"], books.items["B", "1"] = None, Stock("A"), None
+    work = folded([])
+    work.products["A"], work.stock["A"], work.items["B", "1"] = None, Stock("A"), None
 
     with pytest.raises(TypeError, match="SomethingElse"):
-        books.apply(Entry(1, NOW, stream, 1, SomethingElse(**BY)))
+        work.apply(Entry(1, NOW, stream, 1, SomethingElse(**BY)))
 
 
 def test_an_event_whose_stream_was_not_loaded_is_an_error():
     with pytest.raises(KeyError):
-        Books(NOW, 0).apply(Entry(1, NOW, "stock/main/A", 1, StockAdded(quantity=1, on_hand=1, reserved=0, **BY)))
+        UnitOfWork(NOW, 0).apply(Entry(1, NOW, "stock/main/A", 1, StockAdded(quantity=1, on_hand=1, reserved=0, **BY)))
 
 
 # The rebuild

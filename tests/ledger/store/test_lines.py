@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from ledger.store.lines import StoredEntry, from_line, to_line
+from ledger.store.entry_lines import StoredEntry, from_line, to_line
 
 ENTRY = StoredEntry(
     position=17,

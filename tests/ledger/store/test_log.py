@@ -10,10 +10,12 @@ import psycopg
 import pytest
 from eventsourcing.persistence import IntegrityError, StoredEvent
 
-from ledger.commands import AddStock, PutFungible, RemoveStock
+from ledger.engine.ledger import Ledger
 from ledger.errors import LedgerError, UnreadableEventError
-from ledger.events import EVENTS, NAMES, Entry, StockAdded
-from ledger.ledger import Ledger
+from ledger.events import EVENTS, NAMES
+from ledger.facts import Entry
+from ledger.stock.commands import AddStock, PutFungible, RemoveStock
+from ledger.stock.events import StockAdded
 from ledger.store.connection import Connection, connect
 from ledger.store.log import read
 from ledger.store.mapper import to_event, to_stored

@@ -6,8 +6,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from ledger.commands import PutFungible
-from ledger.ledger import Ledger
+from ledger.engine.ledger import Ledger
+from ledger.stock.commands import PutFungible
 from ledger.store import roles
 from ledger.store.connection import Connection, connect
 from ledger.store.migrate import MigrationError, migrate

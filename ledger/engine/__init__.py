@@ -1,0 +1,1 @@
+"""Deciding and recording commands. Knows no business: it is given the rooms."""

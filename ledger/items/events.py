@@ -1,0 +1,50 @@
+"""Facts of items: single pieces of a non-fungible product, one stream each."""
+
+from datetime import datetime
+from uuid import UUID
+
+from msgspec import UNSET, UnsetType
+
+from ledger.facts import Cause, Event
+
+
+class ItemAdded(Event, frozen=True, kw_only=True):
+    color: str | None = None
+    notes: str | None = None
+    price_cents: int = 0
+
+
+class ItemRevised(Event, frozen=True, kw_only=True):
+    """Holds the changed members only."""
+
+    color: str | UnsetType | None = UNSET
+    notes: str | UnsetType | None = UNSET
+    price_cents: int | UnsetType = UNSET
+
+
+class ItemReserved(Event, frozen=True, kw_only=True):
+    reservation_id: UUID
+    expires_at: datetime
+    owner: str | None = None
+    fingerprint: str | None = None
+
+
+class ItemReleased(Event, frozen=True, kw_only=True):
+    reservation_id: UUID
+    cause: Cause
+
+
+class ItemPurchased(Event, frozen=True, kw_only=True):
+    """`reservation_id` is null for an item sold without being reserved first."""
+
+    purchase_id: UUID
+    reservation_id: UUID | None = None
+
+
+class ItemReturned(Event, frozen=True, kw_only=True):
+    reservation_id: UUID | None = None
+
+
+class ItemReservationExtended(Event, frozen=True, kw_only=True):
+    reservation_id: UUID
+    expires_at: datetime

@@ -1,0 +1,1 @@
+"""Carts and holds: what they hold, until when, and how they end."""

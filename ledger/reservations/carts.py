@@ -1,0 +1,271 @@
+"""The rules of carts: reserving several lines at once, and the ways in which a reservation ends. Pure.
+
+Checks go from the most basic to the most particular: does every line exist and is it of its kind, is the id free, is
+the reservation still open, is there enough.
+"""
+
+from datetime import timedelta
+from typing import Any, NoReturn
+from uuid import UUID
+
+from ledger.catalogue import products
+from ledger.facts import Cause, Fact
+from ledger.items import items
+from ledger.items.events import ItemPurchased, ItemReleased, ItemReservationExtended, ItemReserved, ItemReturned
+from ledger.reservations.commands import (
+    ExpireReservation,
+    ExtendReservation,
+    Line,
+    MakeReservation,
+    PurchaseReservation,
+    ReleaseReservation,
+    ReserveItem,
+    ReturnPurchase,
+)
+from ledger.reservations.errors import (
+    NotHeldError,
+    ReservationEndedError,
+    ReservationIdTakenError,
+    UnknownReservationError,
+)
+from ledger.reservations.reservations import HeldLine, Reservation, line_key, summed
+from ledger.stock import levels
+from ledger.stock.errors import InsufficientStockError, Shortage
+from ledger.stock.events import StockPurchased, StockReleased, StockReservationExtended, StockReserved, StockReturned
+from ledger.streams import item_stream, stock_stream
+from ledger.unit_of_work import UnitOfWork
+
+# Who writes down that a reservation is over.
+EXPIRY_ACTOR = "expiry"
+
+
+def make(work: UnitOfWork, command: MakeReservation) -> list[Fact]:
+    """All lines or none; with `partial`, what there is of each, but something."""
+    for line in command.lines:
+        _require_line(work, line)
+    _check_precondition(work, command)
+    existing = work.reservations.get(command.reservation_id)
+    if existing is not None:
+        if command.fingerprint is not None and existing.fingerprint == command.fingerprint:
+            if existing.state in ("released", "expired"):  # whoever repeats it must not think that it still holds
+                raise ReservationEndedError(existing.reservation_id, existing.state)
+            return []
+        raise ReservationIdTakenError(command.reservation_id)
+    shortages = [short for line in command.lines if (short := _shortage(work, line))]
+    wanted = [obtainable for line in command.lines if (obtainable := _obtainable(work, line))]
+    if shortages and not (command.partial and wanted):
+        raise InsufficientStockError(shortages)
+    return [_hold(work, command, line) for line in wanted]
+
+
+def missing(work: UnitOfWork, command: MakeReservation) -> tuple[Shortage, ...]:
+    """What a partial reservation that has just been made could not get."""
+    made = work.reservations[command.reservation_id]
+    assert made is not None, "it has just been made"
+    return tuple(
+        short
+        for line in command.lines
+        if (short := _missing(work, line, made.lines.get(line_key(line.sku, line.sn)))) is not None
+    )
+
+
+def expire(work: UnitOfWork, reservation: Reservation) -> list[Fact]:
+    """Write down that a reservation is over: all its lines together, in one form whoever does it."""
+    expiry = {"actor": EXPIRY_ACTOR, "request_id": f"expire:{reservation.reservation_id}"}
+    held = reservation.held()
+    return [release_line(work, reservation, line, line.remaining, "expired", expiry) for line in held]
+
+
+def write_down_expiry(_work: UnitOfWork, _command: ExpireReservation) -> list[Fact]:
+    """Nothing is left to do: `decide` has expired the reservation if it was over."""
+    return []
+
+
+def release(work: UnitOfWork, command: ReleaseReservation) -> list[Fact]:
+    """Releasing what is released or expired already changes nothing; what was purchased cannot be released."""
+    reservation = _require(work, command.reservation_id)
+    if command.lines is None:
+        if reservation.state == "purchased":
+            raise ReservationEndedError(reservation.reservation_id, reservation.state)
+        wanted = [Line(line.sku, line.remaining, line.sn) for line in reservation.held()]
+    else:
+        _require_open(reservation)
+        wanted = list(summed(command.lines))
+    facts = []
+    for line in wanted:
+        held = reservation.lines.get(line_key(line.sku, line.sn))
+        if held is None or line.quantity > held.remaining:
+            _refuse_line(reservation, line, held.remaining if held else 0)
+        facts.append(release_line(work, reservation, held, line.quantity, "cancelled", command.by()))
+    return facts
+
+
+def extend(work: UnitOfWork, command: ExtendReservation) -> list[Fact]:
+    reservation = _require_open(_require(work, command.reservation_id))
+    return _extend(work, reservation, command.ttl_seconds, command.by())
+
+
+def purchase(work: UnitOfWork, command: PurchaseReservation) -> list[Fact]:
+    """All that is still held leaves the inventory."""
+    reservation = _require_open(_require(work, command.reservation_id))
+    ids = {"reservation_id": reservation.reservation_id, "purchase_id": command.purchase_id} | command.by()
+    facts = []
+    for line in reservation.held():
+        if line.sn is not None:
+            facts.append(Fact(item_stream(line.sku, line.sn), ItemPurchased(**ids)))
+        else:
+            level, gone = work.stock[line.sku], line.remaining
+            on_hand, reserved = level.on_hand - gone, level.reserved - gone
+            event = StockPurchased(quantity=gone, on_hand=on_hand, reserved=reserved, **ids)
+            facts.append(Fact(stock_stream(line.sku), event))
+    return facts
+
+
+def take_back(work: UnitOfWork, command: ReturnPurchase) -> list[Fact]:
+    """Purchased goods come back, at most as many as were purchased and have not come back yet."""
+    reservation = _require(work, command.reservation_id)
+    facts = []
+    for line in summed(command.lines):
+        held = reservation.lines.get(line_key(line.sku, line.sn))
+        purchased = held.purchased - held.returned if held else 0
+        if line.quantity > purchased:
+            _refuse_line(reservation, line, purchased)
+        facts.append(_take_back_line(work, command, line))
+    return facts
+
+
+def reserve_again(work: UnitOfWork, existing: Reservation, command: ReserveItem) -> list[Fact]:
+    """A reservation of just this item is extended; any other with that id is in the way."""
+    if existing.state != "open":
+        raise ReservationEndedError(existing.reservation_id, existing.state)
+    item = work.items[command.sku, command.sn]
+    if item is None or item.reservation_id != existing.reservation_id:
+        raise ReservationIdTakenError(existing.reservation_id)
+    return _extend(work, existing, command.ttl_seconds, command.by())
+
+
+def hold_item(work: UnitOfWork, command: MakeReservation | ReserveItem, sku: str, sn: str) -> Fact:
+    event = ItemReserved(
+        reservation_id=command.reservation_id,
+        expires_at=work.now + timedelta(seconds=command.ttl_seconds),
+        owner=command.owner,
+        fingerprint=command.fingerprint if isinstance(command, MakeReservation) else None,
+        **command.by(),
+    )
+    return Fact(item_stream(sku, sn), event)
+
+
+def release_line(
+    work: UnitOfWork, reservation: Reservation, line: HeldLine, quantity: int, cause: Cause, by: dict[str, Any]
+) -> Fact:
+    members = {"reservation_id": reservation.reservation_id, "cause": cause} | by
+    if line.sn is not None:
+        return Fact(item_stream(line.sku, line.sn), ItemReleased(**members))
+    level = work.stock[line.sku]
+    event = StockReleased(quantity=quantity, on_hand=level.on_hand, reserved=level.reserved - quantity, **members)
+    return Fact(stock_stream(line.sku), event)
+
+
+def _check_precondition(work: UnitOfWork, command: MakeReservation) -> None:
+    """Only the single calls on one product carry one; it is about that product."""
+    if command.precondition is not None:
+        sku = command.lines[0].sku
+        product = work.products[sku]
+        version = None if product is None else product.version + work.stock[sku].version
+        command.precondition.check(version)
+
+
+def _require(work: UnitOfWork, reservation_id: UUID) -> Reservation:
+    reservation = work.reservations[reservation_id]
+    if reservation is None:
+        raise UnknownReservationError(reservation_id)
+    return reservation
+
+
+def _require_open(reservation: Reservation) -> Reservation:
+    if reservation.state != "open":
+        raise ReservationEndedError(reservation.reservation_id, reservation.state)
+    return reservation
+
+
+def _require_line(work: UnitOfWork, line: Line) -> None:
+    products.require(work.products[line.sku], line.sku, "fungible" if line.sn is None else "non-fungible")
+    if line.sn is not None:
+        items.require(work.items[line.sku, line.sn], line.sku, line.sn)
+
+
+def _shortage(work: UnitOfWork, line: Line) -> Shortage | None:
+    if line.sn is None:
+        level = work.stock[line.sku]
+        return levels.shortage(level, line.quantity) if line.quantity > level.available else None
+    item = work.items[line.sku, line.sn]
+    return items.shortage(item) if item is not None else None
+
+
+def _obtainable(work: UnitOfWork, line: Line) -> Line | None:
+    """The line cut to what there is; None if there is nothing."""
+    if line.sn is not None:
+        return None if _shortage(work, line) else line
+    quantity = min(line.quantity, work.stock[line.sku].available)
+    return Line(line.sku, quantity) if quantity else None
+
+
+def _missing(work: UnitOfWork, line: Line, got: HeldLine | None) -> Shortage | None:
+    quantity = got.quantity if got else 0
+    if quantity >= line.quantity:
+        return None
+    if line.sn is not None:
+        return _shortage(work, line)
+    return Shortage(line.sku, line.quantity, quantity, work.stock[line.sku].reserved - (got.remaining if got else 0))
+
+
+def _hold(work: UnitOfWork, command: MakeReservation, line: Line) -> Fact:
+    if line.sn is not None:
+        return hold_item(work, command, line.sku, line.sn)
+    level = work.stock[line.sku]
+    event = StockReserved(
+        quantity=line.quantity,
+        on_hand=level.on_hand,
+        reserved=level.reserved + line.quantity,
+        reservation_id=command.reservation_id,
+        expires_at=work.now + timedelta(seconds=command.ttl_seconds),
+        owner=command.owner,
+        fingerprint=command.fingerprint,
+        **command.by(),
+    )
+    return Fact(stock_stream(line.sku), event)
+
+
+def _extend(work: UnitOfWork, reservation: Reservation, ttl_seconds: int, by: dict[str, Any]) -> list[Fact]:
+    """From now, for every line that is still held."""
+    expires_at = work.now + timedelta(seconds=ttl_seconds)
+    members: dict[str, Any] = {"reservation_id": reservation.reservation_id, "expires_at": expires_at} | by
+    facts = []
+    for line in reservation.held():
+        if line.sn is not None:
+            facts.append(Fact(item_stream(line.sku, line.sn), ItemReservationExtended(**members)))
+        else:
+            level = work.stock[line.sku]
+            event = StockReservationExtended(
+                quantity=line.remaining, on_hand=level.on_hand, reserved=level.reserved, **members
+            )
+            facts.append(Fact(stock_stream(line.sku), event))
+    return facts
+
+
+def _take_back_line(work: UnitOfWork, command: ReturnPurchase, line: Line) -> Fact:
+    if line.sn is not None:
+        return Fact(item_stream(line.sku, line.sn), ItemReturned(reservation_id=command.reservation_id, **command.by()))
+    level = work.stock[line.sku]
+    event = StockReturned(
+        quantity=line.quantity,
+        on_hand=levels.put_back(level, line.quantity),
+        reserved=level.reserved,
+        reservation_id=command.reservation_id,
+        **command.by(),
+    )
+    return Fact(stock_stream(line.sku), event)
+
+
+def _refuse_line(reservation: Reservation, line: Line, available: int) -> NoReturn:
+    raise NotHeldError(reservation.reservation_id, line.sku, line.sn, line.quantity, available)

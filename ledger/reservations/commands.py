@@ -1,0 +1,87 @@
+"""What is asked of reservations: carts, and holds on single items."""
+
+from collections.abc import Iterable
+from uuid import UUID
+
+from msgspec import Struct
+
+from ledger.commands import Command
+from ledger.items.commands import ItemCommand
+
+
+class ReserveItem(ItemCommand, frozen=True, kw_only=True):
+    """Reserve one item; the same open reservation again extends it from now."""
+
+    reservation_id: UUID
+    ttl_seconds: int
+    owner: str | None = None
+
+    def reservations(self) -> Iterable[UUID]:
+        return (self.reservation_id,)
+
+
+class ReleaseItem(ItemCommand, frozen=True, kw_only=True):
+    """Release whatever reservation holds the item; nothing happens if none does."""
+
+
+class Line(Struct, frozen=True, order=True):
+    """A quantity of a SKU, or one item (`quantity` 1) where `sn` is given."""
+
+    sku: str
+    quantity: int = 1
+    sn: str | None = None
+
+
+class MakeReservation(Command, frozen=True, kw_only=True):
+    """Reserve all lines or none; with `partial`, what there is of each.
+
+    `lines` are summed and in order (see `reservations.summed`). `fingerprint` is given where the caller chose the id.
+    `cart` when the caller asked for lines rather than for a quantity of one product, and is answered alike.
+    """
+
+    reservation_id: UUID
+    lines: tuple[Line, ...]
+    ttl_seconds: int
+    owner: str | None = None
+    cart: bool = False
+    partial: bool = False
+    fingerprint: str | None = None
+
+    def skus(self) -> Iterable[str]:
+        return [line.sku for line in self.lines]
+
+    def items(self) -> Iterable[tuple[str, str]]:
+        return [(line.sku, line.sn) for line in self.lines if line.sn is not None]
+
+    def reservations(self) -> Iterable[UUID]:
+        """An id of our own making is new: there is nothing to look up."""
+        return () if self.fingerprint is None else (self.reservation_id,)
+
+
+class ReservationCommand(Command, frozen=True, kw_only=True):
+    reservation_id: UUID
+
+    def reservations(self) -> Iterable[UUID]:
+        return (self.reservation_id,)
+
+
+class ReleaseReservation(ReservationCommand, frozen=True, kw_only=True):
+    """Release the given lines, or all that is still held."""
+
+    lines: tuple[Line, ...] | None = None
+
+
+class ExpireReservation(ReservationCommand, frozen=True, kw_only=True):
+    """Write down that a reservation is over; nothing happens if it is not, or if that is written down already."""
+
+
+class ExtendReservation(ReservationCommand, frozen=True, kw_only=True):
+    ttl_seconds: int
+
+
+class PurchaseReservation(ReservationCommand, frozen=True, kw_only=True):
+    purchase_id: UUID
+
+
+class ReturnPurchase(ReservationCommand, frozen=True, kw_only=True):
+    lines: tuple[Line, ...]

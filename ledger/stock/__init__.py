@@ -1,0 +1,1 @@
+"""Fungible stock: how much there is."""

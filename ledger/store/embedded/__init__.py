@@ -1,0 +1,1 @@
+"""A private PostgreSQL for trial, tests and a single host."""

@@ -1,0 +1,1 @@
+"""Read models that follow the log, in a process of their own."""

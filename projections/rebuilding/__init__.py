@@ -1,0 +1,1 @@
+"""Making read models anew from the log."""
