@@ -22,6 +22,7 @@ from bench.service import SPREAD
 from ledger.commands import Command
 from ledger.engine.ledger import Ledger
 from ledger.reservations.commands import Line, MakeReservation, PurchaseReservation, ReleaseReservation
+from ledger.rooms import ROOMS
 from ledger.stock.commands import AddStock, PutFungible
 from ledger.store.connection import connect
 from ledger.store.embedded.server import EmbeddedPostgres
@@ -42,7 +43,7 @@ COPY (
 
 def fill(url: str, events: int, carts: int) -> None:
     """A log of `events`, among them those of so many carts: a third bought, a third given back, a third left open."""
-    ledger = Ledger(url, SCHEMA, InlineReadModels())
+    ledger = Ledger(url, SCHEMA, ROOMS, InlineReadModels())
     ledger.handle_many([PutFungible(sku=sku, amount_in_stock=STOCK) for sku in SPREAD])
     for start in range(0, carts, CARTS_AT_ONCE):
         commands: list[Command] = []

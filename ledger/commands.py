@@ -3,9 +3,8 @@
 Ids and durations come in as arguments; the database's clock gives the time.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
-from uuid import UUID
 
 from msgspec import Struct
 
@@ -59,18 +58,6 @@ class Command(Struct, frozen=True, kw_only=True):
         """Raises PreconditionFailedError unless the caller's precondition, if any, holds of `version`."""
         if self.precondition is not None:
             self.precondition.check(version)
-
-    def skus(self) -> Iterable[str]:
-        """SKUs whose product and stock the rule looks at."""
-        return ()
-
-    def items(self) -> Iterable[tuple[str, str]]:
-        """(SKU, serial number) pairs that the rule looks at."""
-        return ()
-
-    def reservations(self) -> Iterable[UUID]:
-        """Reservations that the rule looks at, with all that they hold."""
-        return ()
 
 
 class Group(Struct, frozen=True):

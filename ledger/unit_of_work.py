@@ -1,75 +1,74 @@
-"""The books: the working copy that one transaction decides on. What was loaded, plus what was decided since."""
+"""The unit of work: the working copy that one transaction decides on. What was loaded, plus what was decided since."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from uuid import UUID
+from typing import Any, TypeVar
 
-from ledger.catalogue import products
-from ledger.catalogue.products import Product
 from ledger.facts import Entry, Fact
-from ledger.items import items
-from ledger.items.items import Item
-from ledger.reservations import reservations
-from ledger.reservations.reservations import Reservation
-from ledger.stock import levels
-from ledger.stock.levels import Stock
-from ledger.streams import parse_stream
+from ledger.state import Keys, StateKind, StateKinds
+
+K = TypeVar("K")
+S = TypeVar("S")
 
 
 class UnitOfWork:
     """`now` is the database's clock (UTC) under the lock; `position` is that of the last entry in the log.
 
-    A key that is present with None was looked up and is not there. A key that is missing was never loaded: a rule that
-    asks for it raises KeyError, which is a defect, rather than take it for absent.
+    `work[STATE]` is what is known of one kind of state, by key. A key that was looked up and is not there holds what is
+    `absent`. A key that is missing was never loaded: a rule that asks for it raises KeyError, which is a defect, rather
+    than take it for absent.
     """
 
-    def __init__(self, now: datetime, position: int) -> None:
+    def __init__(self, now: datetime, position: int, states: StateKinds) -> None:
         self.now = now
         self.position = position
-        self.products: dict[str, Product | None] = {}
-        self.stock: dict[str, Stock] = {}
-        self.items: dict[tuple[str, str], Item | None] = {}
-        self.reservations: dict[UUID, Reservation | None] = {}
+        self.states = states
         self.entries: list[Entry] = []
+        # What rooms keep for themselves while this transaction lasts: it is copied, and so undone, with the rest.
+        self.remembered: dict[object, set[Any]] = {}
+        self._held: dict[StateKind[Any, Any], dict[Any, Any]] = {state: {} for state in states.all}
+
+    def __getitem__(self, state: StateKind[K, S]) -> dict[K, S]:
+        return self._held[state]
 
     def copy(self) -> "UnitOfWork":
-        """The same books, to go on from or to go back to: what they hold is never changed in place."""
-        copy = UnitOfWork(self.now, self.position)
-        copy.products, copy.stock = dict(self.products), dict(self.stock)
-        copy.items, copy.reservations = dict(self.items), dict(self.reservations)
+        """The same work, to go on from or to go back to: what it holds is never changed in place."""
+        copy = UnitOfWork(self.now, self.position, self.states)
+        copy._held = {state: dict(held) for state, held in self._held.items()}
         copy.entries = list(self.entries)
+        copy.remembered = {whose: set(kept) for whose, kept in self.remembered.items()}
         return copy
+
+    def changed(self, entries: Sequence[Entry]) -> Keys:
+        """What entries have changed."""
+        keys = Keys()
+        for stream in {entry.stream for entry in entries}:
+            keys.add(*self.states.of_stream(stream))
+        for entry in entries:
+            for state, key_of_event in self.states.by_event:
+                if (key := key_of_event(entry.event)) is not None:
+                    keys.add(state, key)
+        return keys
 
     def record(self, facts: Iterable[Fact]) -> None:
         """Give facts their place in the log and carry them into the state."""
         for fact in facts:
-            entry = Entry(self.position + 1, self.now, fact.stream, self._version(fact) + 1, fact.event)
+            state, key = self.states.of_stream(fact.stream)
+            before = self._held[state][key]
+            version = 1 if before is None else before.version + 1
+            entry = Entry(self.position + 1, self.now, fact.stream, version, fact.event)
             self.apply(entry)
             self.entries.append(entry)
 
     def apply(self, entry: Entry) -> None:
-        """Carry one entry into the state; its stream must have been loaded."""
-        family, sku, sn = parse_stream(entry.stream)
-        event = entry.event
-        if family == "stock":
-            self.stock[sku] = levels.evolve(self.stock[sku], entry)
-        elif family == "product":
-            self.products[sku] = products.evolve(self.products[sku], entry)
-        else:
-            self.items[sku, sn] = items.evolve(self.items[sku, sn], entry)
-        reservation_id = reservations.reservation_of(event)
-        if reservation_id is not None:
-            # A new reservation's id may be of our own making, and then nobody looked it up.
-            self.reservations[reservation_id] = reservations.evolve(self.reservations.get(reservation_id), entry)
+        """Carry one entry into the state; what its stream is about must have been loaded."""
+        state, key = self.states.of_stream(entry.stream)
+        held = self._held[state]
+        held[key] = state.evolve(held[key], entry)
+        for other, key_of_event in self.states.by_event:
+            key = key_of_event(entry.event)
+            if key is not None:
+                held = self._held[other]
+                # What begins with this entry may have an id of our own making, and then nobody looked it up.
+                held[key] = other.evolve(held[key] if key in held else other.absent(key), entry)
         self.position = entry.position
-
-    def _version(self, fact: Fact) -> int:
-        family, sku, sn = parse_stream(fact.stream)
-        state: Stock | Product | Item | None
-        if family == "stock":
-            state = self.stock[sku]
-        elif family == "product":
-            state = self.products[sku]
-        else:
-            state = self.items[sku, sn]
-        return 0 if state is None else state.version

@@ -4,45 +4,39 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from ledger.engine.batch import Due, Needs
 from ledger.facts import Entry
-from ledger.reservations.reservations import reservation_of
+from ledger.reservations.shortfall import Due
+from ledger.room import Demand
+from ledger.state import Keys
 from ledger.store.connection import BoundedConnection
 from ledger.store.roundtrip import RoundTrip
-from ledger.streams import parse_stream
 from ledger.unit_of_work import UnitOfWork
 from projections.catalogue import products
 from projections.fulfilment import fulfilment_requests
 from projections.items import items
+from projections.model import InlineModel
 from projections.reservations import reservations
-from projections.rows import Named
+from projections.reservations.refused_demand import RefusedDemand
 from projections.stock import stock_levels
 
-# The read models and their tables, in the order in which a rebuild compares them.
-MODELS = {
-    "products": ("products",),
-    "stock_levels": ("stock_levels",),
-    "items": ("items",),
-    "reservations": ("reservations", "reservation_lines"),
-    "fulfilment_requests": ("fulfilment_requests",),
-}
-TABLES = tuple(table for tables in MODELS.values() for table in tables)
+# In the order in which a rebuild compares them.
+MODELS: tuple[InlineModel, ...] = (
+    products.MODEL,
+    stock_levels.MODEL,
+    items.MODEL,
+    reservations.MODEL,
+    fulfilment_requests.MODEL,
+)
+NAMES = tuple(model.name for model in MODELS)
+TABLES = tuple(table for model in MODELS for table in model.tables)
 
 
 class InlineReadModels:
-    """Implements `ledger.engine.batch.ReadModels`."""
+    """Implements `ledger.room.ReadModels`, and what the rooms ask of it besides."""
 
-    def ask(self, trip: RoundTrip, needs: Needs) -> Callable[[UnitOfWork], None]:
-        """Ask for state; call the result to fill the books. What the books hold already is left as it is."""
-        fills: list[Callable[[UnitOfWork], None]] = []
-        if needs.skus:
-            fills += [products.ask(trip, needs.skus), stock_levels.ask(trip, needs.skus)]
-        if needs.items:
-            fills.append(items.ask(trip, needs.items))
-        if needs.items or needs.reservations:
-            keys = sorted(needs.items)
-            named = Named(sorted(needs.reservations), [sku for sku, _ in keys], [sn for _, sn in keys])
-            fills += [f(trip, named) for f in (reservations.ask, stock_levels.ask_held, items.ask_held)]
+    def ask(self, trip: RoundTrip, needs: Keys) -> Callable[[UnitOfWork], None]:
+        """Ask for state; call the result to fill the unit of work. What it holds already is left as it is."""
+        fills = [fill for model in MODELS for fill in model.ask(trip, needs)]
 
         def fill_all(work: UnitOfWork) -> None:
             for fill in fills:
@@ -52,16 +46,12 @@ class InlineReadModels:
 
     def save(self, trip: RoundTrip, work: UnitOfWork, entries: Sequence[Entry]) -> None:
         """Ask for the state that `entries` changed to be written: one statement per table, whatever their number."""
-        touched = {parse_stream(entry.stream) for entry in entries}
-        if skus := sorted(sku for family, sku, _ in touched if family == "product"):
-            products.save(trip, [p for sku in skus if (p := work.products[sku])])
-        if skus := sorted(sku for family, sku, _ in touched if family == "stock"):
-            stock_levels.save(trip, [work.stock[sku] for sku in skus])
-        if keys := sorted((sku, sn) for family, sku, sn in touched if family == "item"):
-            items.save(trip, [item for key in keys if (item := work.items[key])])
-        if ids := sorted({held for entry in entries if (held := reservation_of(entry.event))}):
-            reservations.save(trip, [r for i in ids if (r := work.reservations[i])])
-        fulfilment_requests.save(trip, work, entries)
+        changed = work.changed(entries)
+        for model in MODELS:
+            model.save(trip, work, changed, entries)
+
+    def demand(self) -> Demand:
+        return RefusedDemand()
 
     def overdue(self, conn: BoundedConnection, skus: Collection[str], now: datetime, limit: int) -> list[UUID]:
         return reservations.overdue(conn, skus, now, limit)

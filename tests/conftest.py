@@ -15,6 +15,7 @@ from psycopg import sql
 from api.app import create_app
 from api.service import Service
 from ledger.engine.ledger import Ledger
+from ledger.rooms import ROOMS
 from ledger.store import roles
 from ledger.store.connection import Connection, connect
 from ledger.store.embedded.server import EmbeddedPostgres
@@ -75,7 +76,7 @@ def conn(postgres_url: str, schema: str) -> Iterator[Connection]:
 
 @pytest.fixture
 def ledger(service_url: str, schema: str) -> Iterator[Ledger]:
-    opened = Ledger(service_url, schema, InlineReadModels())
+    opened = Ledger(service_url, schema, ROOMS, InlineReadModels())
     yield opened
     opened.close()
 

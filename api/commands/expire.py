@@ -13,6 +13,7 @@ from api.telemetry import sources
 from api.telemetry.process import Telemetry
 from ledger.engine.ledger import Ledger
 from ledger.reservations.expiry import Expiry
+from ledger.rooms import ROOMS
 from ledger.store import idempotency
 from projections.inline import InlineReadModels
 from projections.reader import Reader
@@ -31,7 +32,7 @@ def run(settings: Settings, _chosen: argparse.Namespace) -> int:
 
 def work(settings: Settings, url: str, telemetry: Telemetry | None = None) -> None:
     """Work until SIGTERM or SIGINT; any number of these may run side by side."""
-    ledger = Ledger(url, settings.schema, InlineReadModels())
+    ledger = Ledger(url, settings.schema, ROOMS, InlineReadModels())
     reader = Reader(url, settings.schema, max_connections=1)
     if telemetry is not None:
         sources.observe_ledger(telemetry, ledger)

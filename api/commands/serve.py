@@ -22,6 +22,7 @@ from api.telemetry.process import Telemetry
 from api.telemetry.requests import Requests
 from api.telemetry.traces import Spans, is_installed
 from ledger.engine.ledger import Ledger
+from ledger.rooms import ROOMS
 from ledger.store.embedded.server import EmbeddedPostgres
 from projections.inline import InlineReadModels
 from projections.reader import Reader
@@ -77,7 +78,7 @@ def _work(settings: Settings, url: str, sock: socket, telemetry: Telemetry, door
     # What there is now stays: it needs no looking through for garbage, and its pages can be shared.
     gc.freeze()
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
-    ledger = Ledger(url, settings.schema, InlineReadModels())
+    ledger = Ledger(url, settings.schema, ROOMS, InlineReadModels())
     reader = Reader(url, settings.schema, max_connections=min(READER_CONNECTIONS, settings.threads))
     known = door.known(url)
     service = Service(

@@ -25,6 +25,7 @@ from api.problems import PROBLEMS
 from ledger.commands import Group
 from ledger.engine.batch import APPEND_ENTRIES, Batch, Result
 from ledger.errors import LedgerError
+from ledger.rooms import ROOMS
 from ledger.store import imports
 from ledger.store.connection import BoundedConnection, connect
 from ledger.store.imports import Progress
@@ -190,7 +191,7 @@ class Importing:
         commands = [step.command for step in chunk.steps if step.command is not None]
         # In groups, because the server is given what a group records while the next is decided.
         groups = [Group(commands[n : n + APPEND_ENTRIES]) for n in range(0, len(commands), APPEND_ENTRIES)]
-        Batch(groups, note).run(conn, self._log, self._read_models)
+        Batch(groups, note).run(conn, self._log, ROOMS, self._read_models)
         self.progress = reached
         self._moved_at = time.monotonic()
 

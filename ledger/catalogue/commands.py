@@ -1,7 +1,5 @@
 """What is asked about products."""
 
-from collections.abc import Iterable
-
 from msgspec import UNSET, Struct, UnsetType
 
 from ledger.commands import Command
@@ -9,9 +7,6 @@ from ledger.commands import Command
 
 class SkuCommand(Command, frozen=True, kw_only=True):
     sku: str
-
-    def skus(self) -> Iterable[str]:
-        return (self.sku,)
 
 
 class ProductChanges(Struct, frozen=True, kw_only=True):

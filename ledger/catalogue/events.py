@@ -26,3 +26,10 @@ class ProductRevised(Event, frozen=True, kw_only=True):
     color: str | UnsetType | None = UNSET
     unit_price_cents: int | UnsetType = UNSET
     shipping_weight_grams: int | UnsetType = UNSET
+
+
+# By the name under which each is stored, written out so that renaming a class cannot change history.
+FACTS: dict[str, type[Event]] = {
+    "ProductRegistered.v1": ProductRegistered,
+    "ProductRevised.v1": ProductRevised,
+}

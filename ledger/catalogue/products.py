@@ -9,6 +9,8 @@ from ledger.catalogue.commands import ProductChanges
 from ledger.catalogue.errors import OtherKindError, UnknownProductError
 from ledger.catalogue.events import Kind, ProductRegistered, ProductRevised
 from ledger.facts import Entry, Event
+from ledger.state import StateKind
+from ledger.streams import parse_stream
 
 _MEMBERS = ("name", "description", "color", "unit_price_cents", "shipping_weight_grams")
 
@@ -67,3 +69,12 @@ def evolve(product: Product | None, entry: Entry) -> Product:
             changed = {m: value for m in _MEMBERS if (value := getattr(event, m)) is not UNSET}
             return structs.replace(product, **changed, version=entry.version, updated_at=entry.recorded_at)
     raise TypeError(f"not a fact of product {entry.stream}: {entry.event!r}")
+
+
+def _nothing(_sku: str) -> None:
+    return None
+
+
+PRODUCTS: StateKind[str, Product | None] = StateKind(
+    "products", evolve, _nothing, family="product", key_of_stream=lambda stream: parse_stream(stream)[1]
+)

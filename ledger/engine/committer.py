@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 import psycopg
 
 from ledger.commands import Group
-from ledger.engine.batch import Batch, ReadModels, Result
+from ledger.engine.batch import Batch, Result
 from ledger.engine.batching import Batcher, Ticket
 from ledger.engine.committer_counters import CommitterCounters
 from ledger.errors import BusyError, DatabaseAwayError, DefectError, LedgerError, OutcomeUnknownError
 from ledger.facts import Entry
+from ledger.room import ReadModels, Rooms
 from ledger.store.connection import BoundedConnection
 from ledger.store.log import Log
 
@@ -36,9 +37,12 @@ Tickets = list[Ticket[Group, Sequence[Result]]]
 class Committer:
     """`connect` opens a connection to the migrated schema; it is called again after one was lost."""
 
-    def __init__(self, connect: Callable[[], BoundedConnection], log: Log, read_models: ReadModels) -> None:
+    def __init__(
+        self, connect: Callable[[], BoundedConnection], log: Log, rooms: Rooms, read_models: ReadModels
+    ) -> None:
         self._connect = connect
         self._log = log
+        self._rooms = rooms
         self._read_models = read_models
         self._conn: BoundedConnection | None = None
         self.counters = CommitterCounters()
@@ -126,7 +130,7 @@ class Committer:
         Raises UnavailableError when the server refused and rolled back: a limit on waiting, or no room on its disk.
         """
         try:
-            batch.run(self._connection(), self._log, self._read_models)
+            batch.run(self._connection(), self._log, self._rooms, self._read_models)
         except psycopg.Error as error:
             lost = self._conn is None or self._conn.closed
             self._disconnect()

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 
 from ledger.commands import Command, Group, Key
-from ledger.engine.batch import ReadModels, Result
+from ledger.engine.batch import Result
 from ledger.engine.committer import Committer
 from ledger.engine.committer_counters import CommitterCounters
 from ledger.errors import LedgerError
 from ledger.outcome import Outcome
+from ledger.room import ReadModels, Rooms
 from ledger.store.connection import WRITE_SECONDS, connect
 from ledger.store.log import Log
 
@@ -15,10 +16,10 @@ from ledger.store.log import Log
 class Ledger:
     """Opens its connection when the first command comes; make it after a fork, not before."""
 
-    def __init__(self, url: str, schema: str, read_models: ReadModels) -> None:
+    def __init__(self, url: str, schema: str, rooms: Rooms, read_models: ReadModels) -> None:
         log = Log(url, schema)
         self._committer = Committer(
-            lambda: connect(url, schema, "stockledger committer", answer_seconds=WRITE_SECONDS), log, read_models
+            lambda: connect(url, schema, "stockledger committer", answer_seconds=WRITE_SECONDS), log, rooms, read_models
         )
 
     def handle(self, command: Command) -> Outcome:

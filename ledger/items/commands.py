@@ -1,6 +1,5 @@
 """What is asked of items."""
 
-from collections.abc import Iterable
 from uuid import UUID
 
 from msgspec import UNSET, Struct, UnsetType
@@ -18,9 +17,6 @@ class ItemChanges(Struct, frozen=True, kw_only=True):
 
 class ItemCommand(SkuCommand, frozen=True, kw_only=True):
     sn: str
-
-    def items(self) -> Iterable[tuple[str, str]]:
-        return ((self.sku, self.sn),)
 
 
 class PutItem(ItemCommand, frozen=True, kw_only=True):

@@ -48,3 +48,15 @@ class ItemReturned(Event, frozen=True, kw_only=True):
 class ItemReservationExtended(Event, frozen=True, kw_only=True):
     reservation_id: UUID
     expires_at: datetime
+
+
+# By the name under which each is stored, written out so that renaming a class cannot change history.
+FACTS: dict[str, type[Event]] = {
+    "ItemAdded.v1": ItemAdded,
+    "ItemRevised.v1": ItemRevised,
+    "ItemReserved.v1": ItemReserved,
+    "ItemReleased.v1": ItemReleased,
+    "ItemPurchased.v1": ItemPurchased,
+    "ItemReturned.v1": ItemReturned,
+    "ItemReservationExtended.v1": ItemReservationExtended,
+}

@@ -16,7 +16,9 @@ from ledger.items.events import (
     ItemReturned,
     ItemRevised,
 )
+from ledger.state import StateKind
 from ledger.stock.errors import Shortage
+from ledger.streams import parse_stream
 
 _MEMBERS = ("color", "notes", "price_cents")
 
@@ -94,3 +96,12 @@ def _changes(event: object, at: datetime) -> dict[str, object]:
         case ItemReturned():
             return {**free, "sold": False, "sold_under": None}
     raise TypeError(f"not a fact of an item: {event!r}")
+
+
+def _nothing(_key: tuple[str, str]) -> None:
+    return None
+
+
+ITEMS: StateKind[tuple[str, str], Item | None] = StateKind(
+    "items", evolve, _nothing, family="item", key_of_stream=lambda stream: parse_stream(stream)[1:]
+)

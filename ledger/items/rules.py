@@ -3,17 +3,18 @@
 from msgspec import UNSET
 
 from ledger.catalogue import products
+from ledger.catalogue.products import PRODUCTS
 from ledger.facts import Fact
 from ledger.items.commands import PutItem
 from ledger.items.events import ItemAdded, ItemPurchased, ItemReturned, ItemRevised
-from ledger.items.items import Item
+from ledger.items.items import ITEMS, Item
 from ledger.streams import item_stream, product_stream
 from ledger.unit_of_work import UnitOfWork
 
 
 def put_item(work: UnitOfWork, command: PutItem) -> list[Fact]:
     sku, sn = command.sku, command.sn
-    product, item = work.products[sku], work.items[sku, sn]
+    product, item = work[PRODUCTS][sku], work[ITEMS][sku, sn]
     if product is not None:
         products.require(product, sku, "non-fungible")
     command.check(None if item is None or product is None else product.version + item.version)

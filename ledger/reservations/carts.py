@@ -9,9 +9,11 @@ from typing import Any, NoReturn
 from uuid import UUID
 
 from ledger.catalogue import products
+from ledger.catalogue.products import PRODUCTS
 from ledger.facts import Cause, Fact
 from ledger.items import items
 from ledger.items.events import ItemPurchased, ItemReleased, ItemReservationExtended, ItemReserved, ItemReturned
+from ledger.items.items import ITEMS
 from ledger.reservations.commands import (
     ExpireReservation,
     ExtendReservation,
@@ -28,10 +30,11 @@ from ledger.reservations.errors import (
     ReservationIdTakenError,
     UnknownReservationError,
 )
-from ledger.reservations.reservations import HeldLine, Reservation, line_key, summed
+from ledger.reservations.reservations import RESERVATIONS, HeldLine, Reservation, line_key, summed
 from ledger.stock import levels
 from ledger.stock.errors import InsufficientStockError, Shortage
 from ledger.stock.events import StockPurchased, StockReleased, StockReservationExtended, StockReserved, StockReturned
+from ledger.stock.levels import STOCK
 from ledger.streams import item_stream, stock_stream
 from ledger.unit_of_work import UnitOfWork
 
@@ -44,7 +47,7 @@ def make(work: UnitOfWork, command: MakeReservation) -> list[Fact]:
     for line in command.lines:
         _require_line(work, line)
     _check_precondition(work, command)
-    existing = work.reservations.get(command.reservation_id)
+    existing = work[RESERVATIONS].get(command.reservation_id)
     if existing is not None:
         if command.fingerprint is not None and existing.fingerprint == command.fingerprint:
             if existing.state in ("released", "expired"):  # whoever repeats it must not think that it still holds
@@ -60,7 +63,7 @@ def make(work: UnitOfWork, command: MakeReservation) -> list[Fact]:
 
 def missing(work: UnitOfWork, command: MakeReservation) -> tuple[Shortage, ...]:
     """What a partial reservation that has just been made could not get."""
-    made = work.reservations[command.reservation_id]
+    made = work[RESERVATIONS][command.reservation_id]
     assert made is not None, "it has just been made"
     return tuple(
         short
@@ -114,7 +117,7 @@ def purchase(work: UnitOfWork, command: PurchaseReservation) -> list[Fact]:
         if line.sn is not None:
             facts.append(Fact(item_stream(line.sku, line.sn), ItemPurchased(**ids)))
         else:
-            level, gone = work.stock[line.sku], line.remaining
+            level, gone = work[STOCK][line.sku], line.remaining
             on_hand, reserved = level.on_hand - gone, level.reserved - gone
             event = StockPurchased(quantity=gone, on_hand=on_hand, reserved=reserved, **ids)
             facts.append(Fact(stock_stream(line.sku), event))
@@ -138,7 +141,7 @@ def reserve_again(work: UnitOfWork, existing: Reservation, command: ReserveItem)
     """A reservation of just this item is extended; any other with that id is in the way."""
     if existing.state != "open":
         raise ReservationEndedError(existing.reservation_id, existing.state)
-    item = work.items[command.sku, command.sn]
+    item = work[ITEMS][command.sku, command.sn]
     if item is None or item.reservation_id != existing.reservation_id:
         raise ReservationIdTakenError(existing.reservation_id)
     return _extend(work, existing, command.ttl_seconds, command.by())
@@ -161,7 +164,7 @@ def release_line(
     members = {"reservation_id": reservation.reservation_id, "cause": cause} | by
     if line.sn is not None:
         return Fact(item_stream(line.sku, line.sn), ItemReleased(**members))
-    level = work.stock[line.sku]
+    level = work[STOCK][line.sku]
     event = StockReleased(quantity=quantity, on_hand=level.on_hand, reserved=level.reserved - quantity, **members)
     return Fact(stock_stream(line.sku), event)
 
@@ -170,13 +173,13 @@ def _check_precondition(work: UnitOfWork, command: MakeReservation) -> None:
     """Only the single calls on one product carry one; it is about that product."""
     if command.precondition is not None:
         sku = command.lines[0].sku
-        product = work.products[sku]
-        version = None if product is None else product.version + work.stock[sku].version
+        product = work[PRODUCTS][sku]
+        version = None if product is None else product.version + work[STOCK][sku].version
         command.precondition.check(version)
 
 
 def _require(work: UnitOfWork, reservation_id: UUID) -> Reservation:
-    reservation = work.reservations[reservation_id]
+    reservation = work[RESERVATIONS][reservation_id]
     if reservation is None:
         raise UnknownReservationError(reservation_id)
     return reservation
@@ -189,16 +192,16 @@ def _require_open(reservation: Reservation) -> Reservation:
 
 
 def _require_line(work: UnitOfWork, line: Line) -> None:
-    products.require(work.products[line.sku], line.sku, "fungible" if line.sn is None else "non-fungible")
+    products.require(work[PRODUCTS][line.sku], line.sku, "fungible" if line.sn is None else "non-fungible")
     if line.sn is not None:
-        items.require(work.items[line.sku, line.sn], line.sku, line.sn)
+        items.require(work[ITEMS][line.sku, line.sn], line.sku, line.sn)
 
 
 def _shortage(work: UnitOfWork, line: Line) -> Shortage | None:
     if line.sn is None:
-        level = work.stock[line.sku]
+        level = work[STOCK][line.sku]
         return levels.shortage(level, line.quantity) if line.quantity > level.available else None
-    item = work.items[line.sku, line.sn]
+    item = work[ITEMS][line.sku, line.sn]
     return items.shortage(item) if item is not None else None
 
 
@@ -206,7 +209,7 @@ def _obtainable(work: UnitOfWork, line: Line) -> Line | None:
     """The line cut to what there is; None if there is nothing."""
     if line.sn is not None:
         return None if _shortage(work, line) else line
-    quantity = min(line.quantity, work.stock[line.sku].available)
+    quantity = min(line.quantity, work[STOCK][line.sku].available)
     return Line(line.sku, quantity) if quantity else None
 
 
@@ -216,13 +219,13 @@ def _missing(work: UnitOfWork, line: Line, got: HeldLine | None) -> Shortage | N
         return None
     if line.sn is not None:
         return _shortage(work, line)
-    return Shortage(line.sku, line.quantity, quantity, work.stock[line.sku].reserved - (got.remaining if got else 0))
+    return Shortage(line.sku, line.quantity, quantity, work[STOCK][line.sku].reserved - (got.remaining if got else 0))
 
 
 def _hold(work: UnitOfWork, command: MakeReservation, line: Line) -> Fact:
     if line.sn is not None:
         return hold_item(work, command, line.sku, line.sn)
-    level = work.stock[line.sku]
+    level = work[STOCK][line.sku]
     event = StockReserved(
         quantity=line.quantity,
         on_hand=level.on_hand,
@@ -245,7 +248,7 @@ def _extend(work: UnitOfWork, reservation: Reservation, ttl_seconds: int, by: di
         if line.sn is not None:
             facts.append(Fact(item_stream(line.sku, line.sn), ItemReservationExtended(**members)))
         else:
-            level = work.stock[line.sku]
+            level = work[STOCK][line.sku]
             event = StockReservationExtended(
                 quantity=line.remaining, on_hand=level.on_hand, reserved=level.reserved, **members
             )
@@ -256,7 +259,7 @@ def _extend(work: UnitOfWork, reservation: Reservation, ttl_seconds: int, by: di
 def _take_back_line(work: UnitOfWork, command: ReturnPurchase, line: Line) -> Fact:
     if line.sn is not None:
         return Fact(item_stream(line.sku, line.sn), ItemReturned(reservation_id=command.reservation_id, **command.by()))
-    level = work.stock[line.sku]
+    level = work[STOCK][line.sku]
     event = StockReturned(
         quantity=line.quantity,
         on_hand=levels.put_back(level, line.quantity),

@@ -1,6 +1,5 @@
 """What is asked of reservations: carts, and holds on single items."""
 
-from collections.abc import Iterable
 from uuid import UUID
 
 from msgspec import Struct
@@ -15,9 +14,6 @@ class ReserveItem(ItemCommand, frozen=True, kw_only=True):
     reservation_id: UUID
     ttl_seconds: int
     owner: str | None = None
-
-    def reservations(self) -> Iterable[UUID]:
-        return (self.reservation_id,)
 
 
 class ReleaseItem(ItemCommand, frozen=True, kw_only=True):
@@ -47,22 +43,9 @@ class MakeReservation(Command, frozen=True, kw_only=True):
     partial: bool = False
     fingerprint: str | None = None
 
-    def skus(self) -> Iterable[str]:
-        return [line.sku for line in self.lines]
-
-    def items(self) -> Iterable[tuple[str, str]]:
-        return [(line.sku, line.sn) for line in self.lines if line.sn is not None]
-
-    def reservations(self) -> Iterable[UUID]:
-        """An id of our own making is new: there is nothing to look up."""
-        return () if self.fingerprint is None else (self.reservation_id,)
-
 
 class ReservationCommand(Command, frozen=True, kw_only=True):
     reservation_id: UUID
-
-    def reservations(self) -> Iterable[UUID]:
-        return (self.reservation_id,)
 
 
 class ReleaseReservation(ReservationCommand, frozen=True, kw_only=True):

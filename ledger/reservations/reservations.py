@@ -14,6 +14,7 @@ from msgspec import Struct, structs
 from ledger.facts import Entry, Event
 from ledger.items.events import ItemPurchased, ItemReleased, ItemReservationExtended, ItemReserved, ItemReturned
 from ledger.reservations.commands import Line
+from ledger.state import StateKind
 from ledger.stock.events import StockPurchased, StockReleased, StockReservationExtended, StockReserved, StockReturned
 from ledger.streams import parse_stream
 
@@ -163,3 +164,13 @@ def _end(lines: dict[str, HeldLine], last: Event) -> State:
     if any(line.purchased for line in lines.values()):
         return "purchased"
     return "expired" if isinstance(last, Released) and last.cause == "expired" else "released"
+
+
+def _nothing(_reservation_id: UUID) -> None:
+    return None
+
+
+# Facts about a reservation are in the streams of what it holds.
+RESERVATIONS: StateKind[UUID, Reservation | None] = StateKind(
+    "reservations", evolve, _nothing, key_of_event=reservation_of
+)

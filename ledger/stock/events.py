@@ -54,3 +54,15 @@ class StockReservationExtended(StockEvent, frozen=True, kw_only=True):
 
     reservation_id: UUID
     expires_at: datetime
+
+
+# By the name under which each is stored, written out so that renaming a class cannot change history.
+FACTS: dict[str, type[Event]] = {
+    "StockAdded.v1": StockAdded,
+    "StockRemoved.v1": StockRemoved,
+    "StockReserved.v1": StockReserved,
+    "StockReleased.v1": StockReleased,
+    "StockPurchased.v1": StockPurchased,
+    "StockReturned.v1": StockReturned,
+    "StockReservationExtended.v1": StockReservationExtended,
+}

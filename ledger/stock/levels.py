@@ -10,8 +10,10 @@ from msgspec import Struct
 
 from ledger.facts import Entry, Event
 from ledger.identifiers import MAX_INTEGER
+from ledger.state import StateKind
 from ledger.stock.errors import InsufficientStockError, Shortage, StockLimitError
 from ledger.stock.events import StockAdded, StockEvent, StockRemoved
+from ledger.streams import parse_stream
 
 
 class Stock(Struct, frozen=True):
@@ -66,6 +68,11 @@ def evolve(stock: Stock, entry: Entry) -> Stock:
     if not isinstance(event, StockEvent):
         raise TypeError(f"not a fact of stock {entry.stream}: {event!r}")
     return Stock(stock.sku, event.on_hand, event.reserved, entry.version, entry.recorded_at)
+
+
+STOCK: StateKind[str, Stock] = StateKind(
+    "stock", evolve, Stock, family="stock", key_of_stream=lambda stream: parse_stream(stream)[1], balance=StockEvent
+)
 
 
 def _check_limit(stock: Stock, quantity: int) -> None:

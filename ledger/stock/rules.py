@@ -8,16 +8,17 @@ from msgspec import UNSET
 
 from ledger.catalogue import products
 from ledger.catalogue.commands import SkuCommand
+from ledger.catalogue.products import PRODUCTS
 from ledger.facts import Fact
 from ledger.stock import levels
 from ledger.stock.commands import AddStock, PutFungible, RemoveStock
-from ledger.stock.levels import Stock
+from ledger.stock.levels import STOCK, Stock
 from ledger.streams import product_stream, stock_stream
 from ledger.unit_of_work import UnitOfWork
 
 
 def put_fungible(work: UnitOfWork, command: PutFungible) -> list[Fact]:
-    product, level = work.products[command.sku], work.stock[command.sku]
+    product, level = work[PRODUCTS][command.sku], work[STOCK][command.sku]
     if product is not None:
         products.require(product, command.sku, "fungible")
     command.check(None if product is None else product.version + level.version)
@@ -40,7 +41,7 @@ def remove_stock(work: UnitOfWork, command: RemoveStock) -> list[Fact]:
 
 
 def _fungible(work: UnitOfWork, command: SkuCommand) -> Stock:
-    product = products.require(work.products[command.sku], command.sku, "fungible")
-    level = work.stock[command.sku]
+    product = products.require(work[PRODUCTS][command.sku], command.sku, "fungible")
+    level = work[STOCK][command.sku]
     command.check(product.version + level.version)
     return level

@@ -1,13 +1,14 @@
 """Read model `products`: what each SKU is."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from msgspec.structs import astuple
 
-from ledger.catalogue.products import Product
+from ledger.catalogue.products import PRODUCTS, Product
 from ledger.store.connection import Connection
 from ledger.store.roundtrip import RoundTrip
 from ledger.unit_of_work import UnitOfWork
+from projections.model import Fill, StateModel
 from projections.rows import as_json, copy_in
 
 COLUMNS = (
@@ -33,14 +34,14 @@ ON CONFLICT (sku) DO UPDATE SET
 """
 
 
-def ask(trip: RoundTrip, skus: Iterable[str]) -> Callable[[UnitOfWork], None]:
+def load(trip: RoundTrip, skus: Iterable[str]) -> Fill:
     wanted = list(skus)
     answer = trip.ask(_LOAD, wanted)
 
     def fill(work: UnitOfWork) -> None:
         found = {row[0]: Product(*row) for row in answer.rows()}
         for sku in wanted:
-            work.products.setdefault(sku, found.get(sku))
+            work[PRODUCTS].setdefault(sku, found.get(sku))
 
     return fill
 
@@ -52,3 +53,6 @@ def save(trip: RoundTrip, products: Iterable[Product]) -> None:
 def bulk(conn: Connection, products: Iterable[Product]) -> None:
     """Add products that the table does not hold."""
     copy_in(conn, "products", COLUMNS, map(astuple, products))
+
+
+MODEL: StateModel[str, Product] = StateModel("products", ("products",), PRODUCTS, load=load, write=save, bulk=bulk)

@@ -1,6 +1,6 @@
 """Read model `fulfilment_requests`: what was purchased, in order, for the fulfilment service to follow."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -9,12 +9,14 @@ from msgspec import Struct
 
 from ledger.facts import Entry
 from ledger.items.events import ItemPurchased
-from ledger.reservations.reservations import Reservation
+from ledger.reservations.reservations import RESERVATIONS, Reservation
+from ledger.state import Keys
 from ledger.stock.events import StockPurchased
 from ledger.store.connection import BoundedConnection, Connection
 from ledger.store.roundtrip import RoundTrip, ask_one
 from ledger.streams import parse_stream
 from ledger.unit_of_work import UnitOfWork
+from projections.model import Fill, InlineModel
 from projections.rows import HEAD, as_json, copy_in
 
 COLUMNS = "purchase_id, position, requested_at, reservation_id, owner, reference, lines"
@@ -57,7 +59,7 @@ def save(trip: RoundTrip, work: UnitOfWork, entries: Iterable[Entry]) -> None:
     for entry in entries:
         event = entry.event
         if isinstance(event, StockPurchased | ItemPurchased):
-            cart = work.reservations[event.reservation_id] if event.reservation_id is not None else None
+            cart = work[RESERVATIONS][event.reservation_id] if event.reservation_id is not None else None
             collect(requests, entry, event, cart)
     if requests:
         trip.ask(_SAVE, as_json(list(requests.values())))
@@ -103,3 +105,19 @@ def _head(entry: Entry, event: StockPurchased | ItemPurchased, reservation: Rese
 def _line(entry: Entry, event: StockPurchased | ItemPurchased) -> dict[str, Any]:
     _, sku, sn = parse_stream(entry.stream)
     return {"sku": sku, "quantity": event.quantity} if isinstance(event, StockPurchased) else {"sku": sku, "sn": sn}
+
+
+class _Model:
+    """Rows are made of the purchases among the entries; nothing is decided by them."""
+
+    name = "fulfilment_requests"
+    tables: tuple[str, ...] = ("fulfilment_requests",)
+
+    def ask(self, _trip: RoundTrip, _needs: Keys) -> Sequence[Fill]:
+        return ()
+
+    def save(self, trip: RoundTrip, work: UnitOfWork, _changed: Keys, entries: Sequence[Entry]) -> None:
+        save(trip, work, entries)
+
+
+MODEL: InlineModel = _Model()

@@ -4,17 +4,18 @@ Queries show a hold as over once it is over by the clock, as every rule does, ev
 written down; the table itself is a function of the events alone.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from msgspec.structs import astuple
 
 from ledger.catalogue.products import Product
-from ledger.items.items import Item
+from ledger.items.items import ITEMS, Item
 from ledger.store.connection import BoundedConnection, Connection
 from ledger.store.roundtrip import RoundTrip, ask_one
 from ledger.unit_of_work import UnitOfWork
 from projections.catalogue import products
+from projections.model import Fill, StateModel
 from projections.rows import HEAD, NAMED, SNAPSHOT, Named, as_json, copy_in
 
 COLUMNS = (
@@ -49,25 +50,25 @@ ON CONFLICT (sku, sn) DO UPDATE SET
 """
 
 
-def ask(trip: RoundTrip, keys: Iterable[tuple[str, str]]) -> Callable[[UnitOfWork], None]:
+def load(trip: RoundTrip, keys: Iterable[tuple[str, str]]) -> Fill:
     wanted = list(keys)
     answer = trip.ask(_LOAD, [sku for sku, _ in wanted], [sn for _, sn in wanted])
 
     def fill(work: UnitOfWork) -> None:
         found = {(row[0], row[1]): Item(*row) for row in answer.rows()}
         for key in wanted:
-            work.items.setdefault(key, found.get(key))
+            work[ITEMS].setdefault(key, found.get(key))
 
     return fill
 
 
-def ask_held(trip: RoundTrip, named: Named) -> Callable[[UnitOfWork], None]:
+def load_held(trip: RoundTrip, named: Named) -> Fill:
     """Load all items that are lines of the named reservations."""
     answer = trip.ask(_LOAD_HELD, *named)
 
     def fill(work: UnitOfWork) -> None:
         for row in answer.rows():
-            work.items.setdefault((row[0], row[1]), Item(*row))
+            work[ITEMS].setdefault((row[0], row[1]), Item(*row))
 
     return fill
 
@@ -150,3 +151,6 @@ def products_page(conn: BoundedConnection, after: str, limit: int) -> tuple[int,
     """The log position, and non-fungible products in order of their SKU."""
     rows = ask_one(conn, _PRODUCTS, after, limit)
     return rows[0][0], [Counted(Product(*row[1:11]), *row[11:]) for row in rows if row[1] is not None]
+
+
+MODEL: StateModel[tuple[str, str], Item] = StateModel("items", ("items",), ITEMS, load=load, write=save, bulk=bulk)

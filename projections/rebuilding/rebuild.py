@@ -33,7 +33,7 @@ from projections.rebuilding.groups import (
 from projections.rebuilding.shadow_tables import Different, ShadowTables
 from projections.worker_process import WorkerProcess
 
-NAMES = (*inline.MODELS, *(model.name for model in projection_runner.MODELS))
+NAMES = (*inline.NAMES, *(model.name for model in projection_runner.MODELS))
 CHUNK_ENTRIES = 20_000
 # From so many entries on, the models that follow are folded by a process of their own.
 BESIDE_ENTRIES = 50_000
@@ -80,7 +80,7 @@ class Rebuild:
     Raises RebuildError when another rebuild of this ledger is at work. The login must own the ledger's tables.
     """
 
-    def __init__(self, url: str, schema: str, names: Sequence[str] = tuple(inline.MODELS)) -> None:
+    def __init__(self, url: str, schema: str, names: Sequence[str] = inline.NAMES) -> None:
         self._url, self._schema = url, schema
         self._shadow = ShadowTables(schema)
         # New tables are found first, the log behind them.
@@ -88,7 +88,7 @@ class Rebuild:
         self._conn = connect(url, self._path, "stockledger rebuild")
         self._conn.prepare_threshold = None  # psycopg would have the server forget our statements after a DROP
         self._following = [model for model in projection_runner.MODELS if model.name in names]
-        self._tables = [table for name in inline.MODELS if name in names for table in inline.MODELS[name]]
+        self._tables = [table for model in inline.MODELS if model.name in names for table in model.tables]
         self._parts: list[Part] = []
         if self._tables:  # those of them that are not asked for are needed to make the others
             self._parts.append(Part("inline", InlineFold(self._conn, self._add_keys), tuple(self._tables)))

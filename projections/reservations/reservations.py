@@ -1,18 +1,23 @@
 """Read models `reservations` and `reservation_lines`: what each cart holds, until when, and how it ended."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from msgspec.structs import astuple
 
-from ledger.engine.batch import Due
-from ledger.reservations.reservations import HeldLine, Reservation, line_key
+from ledger.items.items import ITEMS
+from ledger.reservations.reservations import RESERVATIONS, HeldLine, Reservation, line_key
+from ledger.reservations.shortfall import Due
+from ledger.state import Keys
 from ledger.store.connection import BoundedConnection, Connection
 from ledger.store.roundtrip import RoundTrip, ask_one
 from ledger.unit_of_work import UnitOfWork
+from projections.items import items
+from projections.model import Fill, StateModel
 from projections.rows import HEAD, NAMED, SNAPSHOT, Named, as_json, copy_in
+from projections.stock import stock_levels
 
 MAX_COUNTED = 10_000
 
@@ -96,14 +101,14 @@ _FILTERS = {
 }
 
 
-def ask(trip: RoundTrip, named: Named) -> Callable[[UnitOfWork], None]:
+def load_named(trip: RoundTrip, named: Named) -> Fill:
     heads, lines = trip.ask(_LOAD, *named), trip.ask(_LOAD_LINES, *named)
 
     def fill(work: UnitOfWork) -> None:
         for found in assemble(heads.rows(), lines.rows()):
-            work.reservations.setdefault(found.reservation_id, found)
+            work[RESERVATIONS].setdefault(found.reservation_id, found)
         for reservation_id in named.reservations:
-            work.reservations.setdefault(reservation_id, None)
+            work[RESERVATIONS].setdefault(reservation_id, None)
 
     return fill
 
@@ -218,3 +223,27 @@ def _line_rows(r: Reservation) -> list[tuple[Any, ...]]:
         )
         for number, line in enumerate(r.lines.values())
     ]
+
+
+def _load_with_holds(trip: RoundTrip, needs: Keys) -> list[Fill]:
+    """A reservation brings along everything that it holds, an item the hold on it."""
+    ids, keys = needs.of(RESERVATIONS), sorted(needs.of(ITEMS))
+    if not ids and not keys:
+        return []
+    named = Named(sorted(ids), [sku for sku, _ in keys], [sn for _, sn in keys])
+    return [find(trip, named) for find in (load_named, stock_levels.load_held, items.load_held)]
+
+
+def _load(trip: RoundTrip, ids: Iterable[UUID]) -> Fill:
+    return load_named(trip, Named(list(ids), [], []))
+
+
+MODEL: StateModel[UUID, Reservation] = StateModel(
+    "reservations",
+    ("reservations", "reservation_lines"),
+    RESERVATIONS,
+    load=_load,
+    write=save,
+    bulk=bulk,
+    ask=_load_with_holds,
+)

@@ -4,17 +4,18 @@ Queries join it with `products`. They show holds as over once they are over by t
 in the moment before that is written down; the table itself is a function of the events alone.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from msgspec.structs import astuple
 
 from ledger.catalogue.products import Product
-from ledger.stock.levels import Stock
+from ledger.stock.levels import STOCK, Stock
 from ledger.store.connection import BoundedConnection, Connection
 from ledger.store.roundtrip import RoundTrip, ask_one
 from ledger.unit_of_work import UnitOfWork
 from projections.catalogue import products
+from projections.model import Fill, StateModel
 from projections.rows import HEAD, NAMED, Named, as_json, copy_in
 
 COLUMNS = "sku, on_hand, reserved, version, updated_at"
@@ -37,25 +38,25 @@ ON CONFLICT (sku) DO UPDATE SET
 """
 
 
-def ask(trip: RoundTrip, skus: Iterable[str]) -> Callable[[UnitOfWork], None]:
+def load(trip: RoundTrip, skus: Iterable[str]) -> Fill:
     wanted = list(skus)
     answer = trip.ask(_LOAD, wanted)
 
     def fill(work: UnitOfWork) -> None:
         found = {row[0]: Stock(*row) for row in answer.rows()}
         for sku in wanted:
-            work.stock.setdefault(sku, found.get(sku) or Stock(sku))
+            work[STOCK].setdefault(sku, found.get(sku) or Stock(sku))
 
     return fill
 
 
-def ask_held(trip: RoundTrip, named: Named) -> Callable[[UnitOfWork], None]:
+def load_held(trip: RoundTrip, named: Named) -> Fill:
     """Load the stock of all SKUs that the named reservations hold."""
     answer = trip.ask(_LOAD_HELD, *named)
 
     def fill(work: UnitOfWork) -> None:
         for row in answer.rows():
-            work.stock.setdefault(row[0], Stock(*row))
+            work[STOCK].setdefault(row[0], Stock(*row))
 
     return fill
 
@@ -126,3 +127,6 @@ def page(conn: BoundedConnection, after: str, limit: int) -> tuple[int, list[Fun
     rows = ask_one(conn, _PAGE, after, limit)
     found = [Fungible(Product(*row[1:11]), Stock(row[1], *row[12:])) for row in rows if row[1] is not None]
     return rows[0][0], found
+
+
+MODEL: StateModel[str, Stock] = StateModel("stock_levels", ("stock_levels",), STOCK, load=load, write=save, bulk=bulk)

@@ -16,6 +16,7 @@ from api.service import Service
 from ledger.commands import Command
 from ledger.engine.ledger import Ledger
 from ledger.reservations.commands import ExpireReservation
+from ledger.rooms import ROOMS
 from ledger.store import keys
 from ledger.store.connection import Connection, connect
 from ledger.store.migrate import migrate
@@ -73,7 +74,7 @@ class Shop:
             "a revoked key": bearer(revoked),
             "an expired key": bearer(expired),
         }
-        self._ledger = Ledger(url, schema, InlineReadModels())
+        self._ledger = Ledger(url, schema, ROOMS, InlineReadModels())
         self._reader = Reader(url, schema, max_connections=2)
         self._held = HeldKeys(url, schema)
         self.client = TestClient(create_app(Service(self._ledger, self._reader, 3600), self._held))

@@ -25,6 +25,7 @@ from ledger.errors import (
     UnavailableError,
     UnreadableEventError,
 )
+from ledger.rooms import ROOMS
 from ledger.store.migrate import migrate
 from projections import reader as reader_module
 from projections.inline import InlineReadModels
@@ -48,7 +49,7 @@ def shop(postgres_url: str) -> Iterator[TestClient]:
     """One application for the whole table, because nothing in it may change; it holds product A and item 1 of B."""
     schema = f"test_{uuid.uuid4().hex[:12]}"
     migrate(postgres_url, schema)
-    ledger = Ledger(postgres_url, schema, InlineReadModels())
+    ledger = Ledger(postgres_url, schema, ROOMS, InlineReadModels())
     reader = Reader(postgres_url, schema, max_connections=2)
     client = TestClient(create_app(Service(ledger, reader, 3600)))
     client.simulate_put(A, json={"amount_in_stock": 5})
@@ -548,7 +549,10 @@ def test_more_than_the_queue_holds_is_refused_as_busy(
 def test_without_a_database_there_is_still_an_answer(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(reader_module, "WAIT_SECONDS", 0.2)
     nowhere = "postgresql://127.0.0.1:1/nowhere"
-    ledger, reader = Ledger(nowhere, "nowhere", InlineReadModels()), Reader(nowhere, "nowhere", max_connections=1)
+    ledger, reader = (
+        Ledger(nowhere, "nowhere", ROOMS, InlineReadModels()),
+        Reader(nowhere, "nowhere", max_connections=1),
+    )
     client = TestClient(create_app(Service(ledger, reader, 3600)))
 
     answers = [client.simulate_put(A), client.simulate_get(A), client.simulate_get("/api/non-fungible")]

@@ -10,6 +10,7 @@ from typing import Any
 from unittest.mock import patch
 
 from ledger.engine.ledger import Ledger
+from ledger.rooms import ROOMS
 from ledger.store.connection import BoundedConnection, connect
 from projections.inline import InlineReadModels
 from projections.reader import Reader
@@ -47,7 +48,7 @@ class Clock:
             return connect(url, self._path, *names, **limits)
 
         with patch("ledger.engine.ledger.connect", connect_by_it):
-            ledger = Ledger(self._url, self._schema, InlineReadModels())
+            ledger = Ledger(self._url, self._schema, ROOMS, InlineReadModels())
             yield ledger
             ledger.close()
 

@@ -11,6 +11,7 @@ from falcon import testing
 from api.app import create_app
 from api.service import Service as Wiring
 from ledger.engine.ledger import Ledger
+from ledger.rooms import ROOMS
 from ledger.store.embedded.server import EmbeddedPostgres
 from projections.inline import InlineReadModels
 from projections.reader import Reader
@@ -53,7 +54,7 @@ def proxy(postgres_url: str) -> Iterator[Proxy]:
 
 @pytest.fixture
 def ledger_behind_proxy(proxy: Proxy, schema: str) -> Iterator[Ledger]:
-    opened = Ledger(proxy.url, schema, InlineReadModels())
+    opened = Ledger(proxy.url, schema, ROOMS, InlineReadModels())
     yield opened
     proxy.heal()
     opened.close()

@@ -14,15 +14,19 @@ from msgspec import structs
 from api.app import create_app
 from api.problems import PROBLEMS
 from api.service import Service
+from ledger.catalogue.products import PRODUCTS
 from ledger.commands import Command
 from ledger.commands import Key as IdempotencyKey
 from ledger.engine.ledger import Ledger
 from ledger.errors import LedgerError
+from ledger.items.items import ITEMS
 from ledger.outcome import Outcome
 from ledger.reservations.commands import ExpireReservation
 from ledger.reservations.expiry import Expiry
+from ledger.reservations.reservations import RESERVATIONS
+from ledger.rooms import ROOMS
 from ledger.stock.errors import InsufficientStockError
-from ledger.stock.levels import Stock
+from ledger.stock.levels import STOCK, Stock
 from ledger.store.idempotency import Answers
 from ledger.streams import parse_stream
 from ledger.unit_of_work import UnitOfWork
@@ -100,7 +104,7 @@ class PureShop:
             return self._history.when(command, at=self._now).outcome
 
     def level(self, sku: str) -> tuple[int, int] | None:
-        product, level = self._work.products.get(sku), self._work.stock.get(sku)
+        product, level = self._work[PRODUCTS].get(sku), self._work[STOCK].get(sku)
         if product is None or product.kind != "fungible" or level is None:
             return None
         held = sum(line.remaining for r in self._open() if (line := r.lines.get(sku)))
@@ -110,17 +114,17 @@ class PureShop:
         return level.on_hand, level.reserved - over
 
     def _open(self) -> Iterable[Any]:
-        return [r for r in self._work.reservations.values() if r is not None and r.state == "open"]
+        return [r for r in self._work[RESERVATIONS].values() if r is not None and r.state == "open"]
 
     def item(self, sku: str, sn: str) -> tuple[bool, UUID | None] | None:
-        found = self._work.items.get((sku, sn))
+        found = self._work[ITEMS].get((sku, sn))
         if found is None:
             return None
         is_held = found.reserved_until is not None and found.reserved_until > self._now
         return found.sold, found.reservation_id if is_held else None
 
     def hold(self, reservation_id: UUID) -> tuple[str, Lines] | None:
-        found = self._work.reservations.get(reservation_id)
+        found = self._work[RESERVATIONS].get(reservation_id)
         if found is None:
             return None
         over = found.is_overdue(self._now)
@@ -138,19 +142,18 @@ class PureShop:
             self._history.when(ExpireReservation(reservation_id=reservation_id), at=self._now)
 
     def differences(self) -> object:
-        again = UnitOfWork(NOW, 0)
+        again = UnitOfWork(NOW, 0, ROOMS.states)
         for entry in self._work.entries:
             _, sku, sn = parse_stream(entry.stream)
-            again.products.setdefault(sku, None)
-            again.stock.setdefault(sku, Stock(sku))
-            again.items.setdefault((sku, sn), None)
+            again[PRODUCTS].setdefault(sku, None)
+            again[STOCK].setdefault(sku, Stock(sku))
+            again[ITEMS].setdefault((sku, sn), None)
             again.apply(entry)
-        kinds = ("products", "stock", "items", "reservations")
         return [
             (kind, key)
-            for kind in kinds
-            for key, state in getattr(again, kind).items()
-            if state is not None and state != getattr(self._work, kind)[key]
+            for kind in ROOMS.states.all
+            for key, state in again[kind].items()
+            if state is not None and state != self._work[kind][key]
         ]
 
 

@@ -4,11 +4,12 @@ import threading
 import time
 
 import pytest
+from msgspec import structs
 
-from ledger.engine.decide import RULES
 from ledger.engine.ledger import Ledger
 from ledger.errors import DefectError, LedgerError
 from ledger.facts import Fact
+from ledger.rooms import ROOMS
 from ledger.stock.commands import AddStock, RemoveStock
 from ledger.store.connection import Connection
 from ledger.unit_of_work import UnitOfWork
@@ -79,7 +80,8 @@ def test_a_command_that_meets_a_defect_does_not_stop_the_others(
     def broken_rule(_work: UnitOfWork, _command: RemoveStock) -> list[Fact]:
         raise ZeroDivisionError
 
-    monkeypatch.setitem(RULES, RemoveStock, broken_rule)
+    broken = structs.replace(ROOMS.rules[RemoveStock], decide=broken_rule)
+    monkeypatch.setitem(ROOMS.rules, RemoveStock, broken)
     with pytest.raises(DefectError):
         ledger_behind_proxy.handle(RemoveStock(sku=SKUS[0], quantity=1))
 

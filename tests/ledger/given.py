@@ -6,13 +6,16 @@ from typing import Any
 from uuid import UUID
 
 from ledger.catalogue.events import ProductRegistered
+from ledger.catalogue.products import PRODUCTS
 from ledger.commands import Command
 from ledger.engine.decide import decide
 from ledger.facts import Event, Fact
+from ledger.items.items import ITEMS
 from ledger.outcome import Outcome
 from ledger.reservations.reservations import reservation_of
+from ledger.rooms import ROOMS
 from ledger.stock.events import StockAdded
-from ledger.stock.levels import Stock
+from ledger.stock.levels import STOCK, Stock
 from ledger.streams import parse_stream, product_stream, stock_stream
 from ledger.unit_of_work import UnitOfWork
 
@@ -26,10 +29,10 @@ EXPIRED_BY: dict[str, Any] = {"actor": "expiry", "request_id": f"expire:{ID}"}
 
 
 class History:
-    """UnitOfWork that hold what the given facts make of them."""
+    """A unit of work that holds what the given facts make of it."""
 
     def __init__(self, facts: Iterable[Fact], *, at: datetime = NOW) -> None:
-        self.work = UnitOfWork(at, 0)
+        self.work = UnitOfWork(at, 0, ROOMS.states)
         for fact in facts:
             self._load_stream(fact.stream)
             self.work.record([fact])
@@ -40,7 +43,7 @@ class History:
         self.work.now = at
         self._load(command)
         self.before = len(self.work.entries)
-        self.outcome: Outcome = decide(self.work, command)
+        self.outcome: Outcome = decide(ROOMS, self.work, command)
         return self
 
     @property
@@ -52,19 +55,16 @@ class History:
         _, sku, sn = parse_stream(stream)
         self._load_sku(sku)
         if sn:
-            self.work.items.setdefault((sku, sn), None)
+            self.work[ITEMS].setdefault((sku, sn), None)
 
     def _load(self, command: Command) -> None:
-        for sku in command.skus():
-            self._load_sku(sku)
-        for key in command.items():
-            self.work.items.setdefault(key, None)
-        for reservation_id in command.reservations():
-            self.work.reservations.setdefault(reservation_id, None)
+        for kind, keys in ROOMS.needs_of([command]):
+            for key in keys:
+                self.work[kind].setdefault(key, kind.absent(key))
 
     def _load_sku(self, sku: str) -> None:
-        self.work.products.setdefault(sku, None)
-        self.work.stock.setdefault(sku, Stock(sku))
+        self.work[PRODUCTS].setdefault(sku, None)
+        self.work[STOCK].setdefault(sku, Stock(sku))
 
 
 def given(*facts: Fact, at: datetime = NOW) -> History:

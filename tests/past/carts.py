@@ -17,6 +17,7 @@ from ledger.reservations.commands import (
     ReturnPurchase,
 )
 from ledger.reservations.reservations import summed
+from ledger.rooms import ROOMS
 from ledger.stock.commands import AddStock, PutFungible, RemoveStock
 from projections.inline import InlineReadModels
 
@@ -91,7 +92,7 @@ class Shopper:
 
 def shop_alone(url: str, schema: str, skus: Sequence[str], seed: int, until: int, batch: int) -> None:
     """A shopper that is all its process does."""
-    ledger = Ledger(url, schema, InlineReadModels())
+    ledger = Ledger(url, schema, ROOMS, InlineReadModels())
     try:
         Shopper(ledger, skus, seed, batch).shop(until)
     finally:

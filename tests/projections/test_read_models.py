@@ -10,11 +10,13 @@ from msgspec.structs import asdict
 from psycopg.rows import dict_row
 
 from ledger.catalogue.commands import ProductChanges
+from ledger.catalogue.products import PRODUCTS
 from ledger.engine.committer import DefectError
 from ledger.engine.ledger import Ledger
 from ledger.events import EVENTS
 from ledger.facts import Entry, Event
 from ledger.items.commands import ItemChanges, PutItem
+from ledger.items.items import ITEMS
 from ledger.reservations.commands import (
     ExpireReservation,
     ExtendReservation,
@@ -26,10 +28,12 @@ from ledger.reservations.commands import (
     ReserveItem,
     ReturnPurchase,
 )
+from ledger.reservations.reservations import RESERVATIONS
+from ledger.rooms import ROOMS
 from ledger.stock.commands import AddStock, PutFungible, RemoveStock
 from ledger.stock.errors import InsufficientStockError
 from ledger.stock.events import StockAdded
-from ledger.stock.levels import Stock
+from ledger.stock.levels import STOCK, Stock
 from ledger.store.connection import Connection, connect
 from ledger.store.log import read
 from ledger.streams import parse_stream
@@ -316,7 +320,7 @@ def test_the_log_keeps_nothing_that_the_read_models_did_not_take(
         raise RuntimeError("the read model has a defect")
 
     with monkeypatch.context() as broken:
-        broken.setattr(stock_levels, "save", fail)
+        broken.setattr(stock_levels.MODEL, "write", fail)
         with pytest.raises(DefectError):
             ledger.handle(PutFungible(sku="A", amount_in_stock=5, **R))
 
@@ -328,14 +332,14 @@ def test_the_log_keeps_nothing_that_the_read_models_did_not_take(
 
 
 def folded(entries: list[Entry]) -> UnitOfWork:
-    """UnitOfWork that hold what the entries make of nothing."""
-    work = UnitOfWork(NOW, 0)
+    """A unit of work that holds what the entries make of nothing."""
+    work = UnitOfWork(NOW, 0, ROOMS.states)
     for entry in entries:
         _, sku, sn = parse_stream(entry.stream)
-        work.products.setdefault(sku, None)
-        work.stock.setdefault(sku, Stock(sku))
+        work[PRODUCTS].setdefault(sku, None)
+        work[STOCK].setdefault(sku, Stock(sku))
         if sn:
-            work.items.setdefault((sku, sn), None)
+            work[ITEMS].setdefault((sku, sn), None)
         work.apply(entry)
     return work
 
@@ -349,7 +353,9 @@ def test_every_class_of_event_is_handled_by_the_fold(ledger: Ledger, conn: Conne
     for number, entry in enumerate(entries, 1):
         work = folded(entries[:number])
         family, sku, sn = parse_stream(entry.stream)
-        state = {"product": work.products.get(sku), "stock": work.stock[sku], "item": work.items.get((sku, sn))}[family]
+        state = {"product": work[PRODUCTS].get(sku), "stock": work[STOCK][sku], "item": work[ITEMS].get((sku, sn))}[
+            family
+        ]
         assert (state.version, state.updated_at) == (entry.version, entry.recorded_at)
         assert work.position == entry.position
 
@@ -360,10 +366,10 @@ def test_the_fold_of_the_log_is_what_the_tables_hold(ledger: Ledger, conn: Conne
     work = folded(read(conn, 0))
 
     states = {
-        "products": [asdict(state) for _, state in sorted(work.products.items())],
-        "stock_levels": [asdict(level) for _, level in sorted(work.stock.items()) if level.version],
-        "items": [asdict(state) for _, state in sorted(work.items.items())],
-        "reservations": [asdict(state) for _, state in sorted(work.reservations.items())],
+        "products": [asdict(state) for _, state in sorted(work[PRODUCTS].items())],
+        "stock_levels": [asdict(level) for _, level in sorted(work[STOCK].items()) if level.version],
+        "items": [asdict(state) for _, state in sorted(work[ITEMS].items())],
+        "reservations": [asdict(state) for _, state in sorted(work[RESERVATIONS].items())],
     }
     for state in states["reservations"]:
         del state["lines"]  # in a table of their own
@@ -376,7 +382,7 @@ def test_an_event_that_a_stream_does_not_know_is_an_error(stream: str):
         pass
 
     work = folded([])
-    work.products["A"], work.stock["A"], work.items["B", "1"] = None, Stock("A"), None
+    work[PRODUCTS]["A"], work[STOCK]["A"], work[ITEMS]["B", "1"] = None, Stock("A"), None
 
     with pytest.raises(TypeError, match="SomethingElse"):
         work.apply(Entry(1, NOW, stream, 1, SomethingElse(**BY)))
@@ -384,7 +390,9 @@ def test_an_event_that_a_stream_does_not_know_is_an_error(stream: str):
 
 def test_an_event_whose_stream_was_not_loaded_is_an_error():
     with pytest.raises(KeyError):
-        UnitOfWork(NOW, 0).apply(Entry(1, NOW, "stock/main/A", 1, StockAdded(quantity=1, on_hand=1, reserved=0, **BY)))
+        UnitOfWork(NOW, 0, ROOMS.states).apply(
+            Entry(1, NOW, "stock/main/A", 1, StockAdded(quantity=1, on_hand=1, reserved=0, **BY))
+        )
 
 
 # The rebuild

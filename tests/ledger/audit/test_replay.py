@@ -21,6 +21,7 @@ from ledger.errors import LedgerError
 from ledger.events import EVENTS
 from ledger.identifiers import MAX_INTEGER
 from ledger.items.commands import ItemChanges, PutItem
+from ledger.items.items import ITEMS
 from ledger.reservations.commands import (
     ExpireReservation,
     ExtendReservation,
@@ -32,8 +33,9 @@ from ledger.reservations.commands import (
     ReserveItem,
     ReturnPurchase,
 )
-from ledger.reservations.reservations import summed
+from ledger.reservations.reservations import RESERVATIONS, summed
 from ledger.stock.commands import AddStock, PutFungible, RemoveStock
+from ledger.stock.levels import STOCK
 from ledger.store.entry_lines import StoredEntry
 from ledger.store.mapper import to_events_strictly, to_stored
 from tests.ledger.given import ID, NOW, OTHER_ID, PURCHASE_ID, History
@@ -434,9 +436,9 @@ _commands = st.one_of(
 def test_nothing_is_found_in_what_the_rules_accept(commands: list[tuple[int, Command]]):
     history = History([])
     for reservation_id in IDS:
-        history.work.reservations[reservation_id] = None
+        history.work[RESERVATIONS][reservation_id] = None
     for key in (("B", "1"), ("B", "2")):
-        history.work.items[key] = None
+        history.work[ITEMS][key] = None
     at = NOW
     for seconds, command in commands:
         at += seconds * SECOND
@@ -447,10 +449,10 @@ def test_nothing_is_found_in_what_the_rules_accept(commands: list[tuple[int, Com
 
     assert findings.kept == []
     ends = {hold.reservation_id: (hold.state, hold.remaining, hold.ended_at) for hold in witness.over}
-    known = [reservation for reservation in history.work.reservations.values() if reservation]
+    known = [reservation for reservation in history.work[RESERVATIONS].values() if reservation]
     assert ends == {r.reservation_id: (r.state, r.remaining, r.ended_at) for r in known}
     levels = {stock.sku: (stock.on_hand, stock.reserved) for stock in replay.stock()}
-    assert levels == {sku: (s.on_hand, s.reserved) for sku, s in history.work.stock.items() if s.version}
+    assert levels == {sku: (s.on_hand, s.reserved) for sku, s in history.work[STOCK].items() if s.version}
 
 
 def test_every_kind_of_finding_is_explained():

@@ -7,6 +7,7 @@ import pytest
 
 from ledger.commands import Group
 from ledger.engine.batch import APPEND_ENTRIES, Batch
+from ledger.rooms import ROOMS
 from ledger.stock.commands import AddStock, PutFungible, RemoveStock
 from ledger.stock.errors import InsufficientStockError
 from ledger.store.connection import BoundedConnection, connect
@@ -36,7 +37,7 @@ def groups() -> list[Group]:
 
 def test_events_that_went_early_are_in_order_and_there_once(bounded: BoundedConnection, log: Log):
     batch = Batch(groups())
-    batch.run(bounded, log, InlineReadModels())
+    batch.run(bounded, log, ROOMS, InlineReadModels())
 
     assert [entry.position for entry in read(bounded, 0)] == list(range(1, 2 * APPEND_ENTRIES + 3))
     assert read(bounded, 0) == batch.entries
@@ -54,9 +55,9 @@ def test_a_batch_that_failed_can_be_run_again(postgres_url: str, schema: str, lo
 
     batch = Batch(groups(), note)
     with closing(connect(postgres_url, schema)) as lost, pytest.raises(ConnectionError):
-        batch.run(lost, log, InlineReadModels())
+        batch.run(lost, log, ROOMS, InlineReadModels())
     with closing(connect(postgres_url, schema)) as bounded:
-        batch.run(bounded, log, InlineReadModels())
+        batch.run(bounded, log, ROOMS, InlineReadModels())
 
         assert read(bounded, 0) == batch.entries
     assert len(batch.results) == len(groups())

@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from msgspec import structs
 from msgspec.structs import replace
 
 from ledger.catalogue.errors import UnknownProductError
@@ -19,7 +20,6 @@ from ledger.catalogue.events import ProductRegistered
 from ledger.commands import Command, Key, Precondition
 from ledger.engine import batching
 from ledger.engine.committer import DefectError
-from ledger.engine.decide import RULES
 from ledger.engine.ledger import Ledger
 from ledger.errors import (
     AbandonedError,
@@ -32,6 +32,7 @@ from ledger.errors import (
 from ledger.facts import Entry
 from ledger.outcome import Outcome
 from ledger.reservations.commands import Line, MakeReservation
+from ledger.rooms import ROOMS
 from ledger.stock.commands import AddStock, PutFungible, RemoveStock
 from ledger.stock.errors import InsufficientStockError
 from ledger.stock.events import StockAdded, StockEvent, StockReserved
@@ -242,7 +243,7 @@ def test_a_defect_fails_only_its_own_caller(
     ledger: Ledger, conn: Connection, schema: str, monkeypatch: pytest.MonkeyPatch
 ):
     ledger.handle_many([PutFungible(sku="A"), PutFungible(sku="BROKEN")])
-    monkeypatch.setitem(RULES, AddStock, broken_add)
+    monkeypatch.setitem(ROOMS.rules, AddStock, structs.replace(ROOMS.rules[AddStock], decide=broken_add))
     others = [
         AddStock(sku="A", quantity=1),
         AddStock(sku="BROKEN", quantity=1),
@@ -263,7 +264,7 @@ def test_after_a_defect_the_committer_goes_on(ledger: Ledger, conn: Connection, 
     ledger.handle(PutFungible(sku="BROKEN"))
     before = everything(conn)
     with monkeypatch.context() as patched:
-        patched.setitem(RULES, AddStock, broken_add)
+        patched.setitem(ROOMS.rules, AddStock, structs.replace(ROOMS.rules[AddStock], decide=broken_add))
         assert type(result_of(ledger, AddStock(sku="BROKEN", quantity=1))) is DefectError
     assert everything(conn) == before
 
@@ -322,7 +323,7 @@ def test_a_lock_that_is_not_to_be_had_means_busy(
     conn: Connection, postgres_url: str, schema: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(connection_module, "LOCK_TIMEOUT_MILLISECONDS", 100)
-    ledger = Ledger(postgres_url, schema, InlineReadModels())
+    ledger = Ledger(postgres_url, schema, ROOMS, InlineReadModels())
 
     with held_up(conn, schema):
         refused = result_of(ledger, PutFungible(sku="A"))
@@ -334,7 +335,7 @@ def test_a_lock_that_is_not_to_be_had_means_busy(
 
 
 def test_closing_finishes_what_waits(conn: Connection, postgres_url: str, schema: str):
-    ledger = Ledger(postgres_url, schema, InlineReadModels())
+    ledger = Ledger(postgres_url, schema, ROOMS, InlineReadModels())
 
     with ThreadPoolExecutor(2) as callers:
         with held_up(conn, schema) as waiting:
@@ -366,7 +367,7 @@ def test_a_key_counts_once_for_all_processes(ledger: Ledger, conn: Connection, p
     command = reserve("A", 2, key=Key("k", HASH), owner="ann", reference="cart 7")
     first = ledger.handle(command)
 
-    second = Ledger(postgres_url, schema, InlineReadModels())
+    second = Ledger(postgres_url, schema, ROOMS, InlineReadModels())
     again = result_of(second, replace(command, reservation_id=UUID(int=1)))
     other = result_of(second, replace(command, key=Key("k", OTHER_HASH)))
     second.close()
@@ -452,7 +453,7 @@ def terminate(conn: Connection, backend: int) -> None:
 
 def buy(url: str, schema: str, start: Any, won: Any, attempts: int) -> None:
     """Another process: reserve one at a time with several threads, once `start` lets everyone go."""
-    ledger = Ledger(url, schema, InlineReadModels())
+    ledger = Ledger(url, schema, ROOMS, InlineReadModels())
     result_of(ledger, PutFungible(sku="warm-up"))
     start.wait(30)
     with ThreadPoolExecutor(4) as callers:

@@ -21,6 +21,7 @@ from ledger.items.events import (
 )
 from ledger.reservations.commands import ReleaseItem, ReserveItem
 from ledger.reservations.errors import ReservationEndedError, ReservationIdTakenError
+from ledger.reservations.reservations import RESERVATIONS
 from tests.ledger.given import BY, EXPIRED_BY, HOUR, ID, NOW, OTHER_ID, PURCHASE_ID, fungible, given
 
 R = {"request_id": "r"}
@@ -89,7 +90,7 @@ def test_selling_a_reserved_item_ends_the_reservation_with_a_purchase():
     history.when(put(sold=True))
 
     assert history.then == [(STREAM, sold(ID))]
-    assert history.work.reservations[ID].state == "purchased"
+    assert history.work[RESERVATIONS][ID].state == "purchased"
 
 
 def test_selling_an_item_whose_hold_is_over_is_not_a_purchase_under_it():
@@ -183,7 +184,7 @@ def test_releasing_an_item_frees_it():
 
     assert history.then == [(STREAM, ItemReleased(reservation_id=ID, cause="cancelled", **BY))]
     assert history.outcome.item.reserved_at is None
-    assert history.work.reservations[ID].state == "released"
+    assert history.work[RESERVATIONS][ID].state == "released"
 
 
 def test_releasing_a_free_item_records_nothing():

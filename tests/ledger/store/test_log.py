@@ -14,6 +14,7 @@ from ledger.engine.ledger import Ledger
 from ledger.errors import LedgerError, UnreadableEventError
 from ledger.events import EVENTS, NAMES
 from ledger.facts import Entry
+from ledger.rooms import ROOMS
 from ledger.stock.commands import AddStock, PutFungible, RemoveStock
 from ledger.stock.events import StockAdded
 from ledger.store.connection import Connection, connect
@@ -130,7 +131,7 @@ def test_time_never_runs_backwards_along_the_log(ledger: Ledger, conn: Connectio
 
 def test_a_reader_waits_for_nobody_and_misses_nothing(postgres_url: str, schema: str, conn: Connection):
     """Writers race on a few SKUs while a reader tails the log: it must see every position, in order."""
-    ledgers = [Ledger(postgres_url, schema, InlineReadModels()) for _ in range(4)]
+    ledgers = [Ledger(postgres_url, schema, ROOMS, InlineReadModels()) for _ in range(4)]
     for sku in "ABC":
         ledgers[0].handle(PutFungible(sku=sku, amount_in_stock=5))
     done = threading.Event()

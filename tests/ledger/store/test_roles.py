@@ -7,6 +7,7 @@ import pytest
 from psycopg import sql
 
 from ledger.engine.ledger import Ledger
+from ledger.rooms import ROOMS
 from ledger.stock.commands import PutFungible
 from ledger.store import roles
 from ledger.store.connection import Connection, connect
@@ -201,7 +202,7 @@ def test_a_login_that_has_the_services_role_alone_serves_and_cannot_migrate(
     conn.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(roles.service_role(schema)), sql.Identifier(name)))
 
     assert migrate(url, schema) == []
-    opened = Ledger(roles.service_url(url, schema), schema, InlineReadModels())
+    opened = Ledger(roles.service_url(url, schema), schema, ROOMS, InlineReadModels())
     opened.handle(PutFungible(sku="A", amount_in_stock=1))
     opened.close()
     assert len(log(conn)) == 2
@@ -225,7 +226,7 @@ def test_an_owner_who_may_not_create_roles_goes_on_without(
     try:
         assert migrate(url, own)
         assert roles.service_url(url, own) == url
-        opened = Ledger(url, own, InlineReadModels())
+        opened = Ledger(url, own, ROOMS, InlineReadModels())
         opened.handle(PutFungible(sku="A"))
         opened.close()
     finally:
@@ -242,7 +243,7 @@ def test_an_owner_who_may_create_roles_needs_no_superuser(postgres_url: str, con
     try:
         migrate(url, own)
         assert roles.service_url(url, own) != url
-        opened = Ledger(roles.service_url(url, own), own, InlineReadModels())
+        opened = Ledger(roles.service_url(url, own), own, ROOMS, InlineReadModels())
         opened.handle(PutFungible(sku="A"))
         opened.close()
     finally:

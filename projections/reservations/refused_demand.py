@@ -28,8 +28,8 @@ ON CONFLICT (day, sku) DO UPDATE SET
 _NEED_NOT_WAIT = "SELECT set_config('synchronous_commit', 'off', true)"
 
 
-class Shortages:
-    """Those of one transaction, by SKU: how many requests, units asked for, units short."""
+class RefusedDemand:
+    """Implements `ledger.room.Demand`. Those of one transaction, by SKU: how many requests, units asked for, units short."""
 
     def __init__(self) -> None:
         self._counts: dict[str, list[int]] = {}
