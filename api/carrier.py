@@ -1,8 +1,8 @@
 """Requests carried in the event loop's own thread: a request that has to wait is set down, and taken up when its
 answer is there.
 
-For requests that wait for nothing but a gathered answer (`ledger.engine.batching`): handing each to a thread and back costs
-more than all the rest of it. What blocks in another way has to run in a thread: here it would stop the whole loop.
+For requests that wait for nothing but a gathered answer (`ledger.engine.batching`): handing each to a thread and
+back costs more than all the rest of it. What blocks in another way has to run in a thread: here it would stop the loop.
 """
 
 import time

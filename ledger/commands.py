@@ -1,4 +1,4 @@
-"""What every command has in common: who asks, in which request, and why. The commands are in `commands.py` of each room.
+"""What every command has in common: who asks, in which request, and why. Commands are in the rooms' `commands.py`.
 
 Ids and durations come in as arguments; the database's clock gives the time.
 """

@@ -22,8 +22,8 @@ from ledger.unit_of_work import UnitOfWork
 class Rule(Struct, frozen=True):
     """How one class of command is decided.
 
-    `needs` adds what it looks at, to be loaded beforehand. `decide` says what it makes happen, or raises the LedgerError
-    that refuses it. `outcome` says what it left behind: the parts that its caller asked about.
+    `needs` adds what it looks at, to be loaded beforehand. `decide` says what it makes happen, or raises the
+    LedgerError that refuses it. `outcome` says what it left behind: the parts that its caller asked about.
     """
 
     decide: Callable[[UnitOfWork, Any], list[Fact]]

@@ -1,4 +1,4 @@
-"""What an inline read model is: state that is loaded for deciding, and written in the transaction that appends events."""
+"""What an inline read model is: state that is loaded for deciding, and written in the transaction of the events."""
 
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Generic, Protocol, TypeVar

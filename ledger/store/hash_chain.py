@@ -1,7 +1,7 @@
 """The chain of the log: an entry's digest is the SHA-256 of the digest before it and of its own line.
 
-So the digest at a position stands for every byte up to it. The line is that of `ledger.store.entry_lines`; migration 0011
-says the same in SQL.
+So the digest at a position stands for every byte up to it. The line is that of `ledger.store.entry_lines`; migration
+0011 says the same in SQL.
 """
 
 import hashlib

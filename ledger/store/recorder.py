@@ -2,9 +2,9 @@
 
 What differs from the library, and why (numbers of the library's traps are in DECISIONS.md):
 positions are given by the writer, who holds the log's lock and has read the last one, so they have no gaps, not even
-after a rollback; each entry is sealed with the digest of the one before (`ledger.store.hash_chain`); the lock is an advisory
-one, which does not fight VACUUM and needs no rights beyond INSERT; nothing is retried, because a retry after a lost
-COMMIT reports a conflict for what was written; nothing is NOTIFYed.
+after a rollback; each entry is sealed with the digest of the one before (`ledger.store.hash_chain`); the lock is an
+advisory one, which does not fight VACUUM and needs no rights beyond INSERT; nothing is retried, because a retry after a
+lost COMMIT reports a conflict for what was written; nothing is NOTIFYed.
 """
 
 from collections.abc import Sequence

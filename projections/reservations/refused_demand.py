@@ -29,7 +29,7 @@ _NEED_NOT_WAIT = "SELECT set_config('synchronous_commit', 'off', true)"
 
 
 class RefusedDemand:
-    """Implements `ledger.room.Demand`. Those of one transaction, by SKU: how many requests, units asked for, units short."""
+    """Implements `ledger.room.Demand`: by SKU, how many requests of one transaction, units asked for, units short."""
 
     def __init__(self) -> None:
         self._counts: dict[str, list[int]] = {}

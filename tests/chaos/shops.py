@@ -153,7 +153,7 @@ class PureShop:
             (kind, key)
             for kind in ROOMS.states.all
             for key, state in again[kind].items()
-            if state is not None and state != self._work[kind][key]
+            if state is not None and state != self._work[kind].get(key, kind.absent(key))
         ]
 
 

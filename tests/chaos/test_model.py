@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 from msgspec import UNSET
 
+from ledger.catalogue.products import PRODUCTS
 from ledger.commands import Command
 from ledger.items.commands import PutItem
+from ledger.items.items import ITEMS
 from ledger.reservations.commands import (
     ExtendReservation,
     Line,
@@ -23,7 +25,8 @@ from ledger.reservations.commands import (
     ReserveItem,
     ReturnPurchase,
 )
-from ledger.reservations.reservations import summed
+from ledger.reservations.reservations import RESERVATIONS, summed
+from ledger.rooms import ROOMS
 from ledger.stock.commands import AddStock, PutFungible, RemoveStock
 from tests.chaos.clock import Clock
 from tests.chaos.model import LARGEST, Model
@@ -98,11 +101,12 @@ class Machine(RuleBasedStateMachine):
 
     def compare(self, command: Command) -> None:
         """What the command named, and all that the reservations it named hold."""
-        for sku in command.skus():
+        needs = ROOMS.needs_of([command])
+        for sku in needs.of(PRODUCTS):
             self.compare_level(sku)
-        for sku, sn in command.items():
+        for sku, sn in needs.of(ITEMS):
             self.compare_item(sku, sn)
-        for reservation_id in command.reservations():
+        for reservation_id in needs.of(RESERVATIONS):
             self.compare_hold(reservation_id)
 
     def compare_level(self, sku: str) -> None:
