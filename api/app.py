@@ -7,25 +7,18 @@ from typing import Any
 
 import falcon
 
-from api import (
-    batch,
-    documents,
-    events,
-    fungible,
-    health,
-    history,
-    metrics,
-    non_fungible,
-    problems,
-    reports,
-    requests,
-    reservations,
-)
-from api.access import ANYBODY, NOBODY, Caller, Scope
-from api.guard import Guard, Known
-from api.parser import Parser
-from api.routes import OPEN, Route
-from api.service import Service
+from api.access.authentication import Authentication, Known
+from api.access.scopes import ANYBODY, NOBODY, Caller, Scope
+from api.http import problems, requests
+from api.http.routes import OPEN, Route
+from api.http.service import Service
+from api.resources import documents, events, health, history, metrics, reports
+from api.resources.batch import Batch
+from api.resources.fulfilment_requests import FulfilmentRequests
+from api.resources.items import non_fungible
+from api.resources.reservations.reservations import Extend, Purchase, Release, Reservation, Reservations, Return
+from api.resources.stock import fungible
+from api.server.parser import Parser
 from api.telemetry.requests import Requests
 from ledger.engine.batching import work_until
 from ledger.errors import LedgerError
@@ -51,14 +44,14 @@ ROUTES: tuple[Route, ...] = (
         delete="reservations:write",
     ),
     Route("/api/non-fungible/{sku}/{sn}/history", history.ItemHistory, get="audit:read"),
-    Route("/api/reservations", reservations.Reservations, get="read", post="reservations:write"),
-    Route(RESERVATION, reservations.Reservation, get="read", delete="reservations:write"),
-    Route(f"{RESERVATION}/release", reservations.Release, post="reservations:write"),
-    Route(f"{RESERVATION}/extend", reservations.Extend, post="reservations:write"),
-    Route(f"{RESERVATION}/purchase", reservations.Purchase, post="reservations:write"),
-    Route(f"{RESERVATION}/return", reservations.Return, post="stock:write"),
-    Route("/api/batch", batch.Batch, post=WRITES),
-    Route("/api/fulfilment-requests", reservations.FulfilmentRequests, get="read"),
+    Route("/api/reservations", Reservations, get="read", post="reservations:write"),
+    Route(RESERVATION, Reservation, get="read", delete="reservations:write"),
+    Route(f"{RESERVATION}/release", Release, post="reservations:write"),
+    Route(f"{RESERVATION}/extend", Extend, post="reservations:write"),
+    Route(f"{RESERVATION}/purchase", Purchase, post="reservations:write"),
+    Route(f"{RESERVATION}/return", Return, post="stock:write"),
+    Route("/api/batch", Batch, post=WRITES),
+    Route("/api/fulfilment-requests", FulfilmentRequests, get="read"),
     *(Route(f"/api/reports/{name}", partial(reports.ReportOf, name), get="read") for name in reports.REPORTS),
     Route("/api/events", events.Events, get="audit:read"),
     Route("/metrics", metrics.Metrics, get=("admin", "read")),
@@ -91,7 +84,7 @@ def create_app(
     for each in browsers:
         app.add_middleware(each)
     if known is not None:
-        app.add_middleware(Guard({route.template: route.needs for route in ROUTES}, known))
+        app.add_middleware(Authentication({route.template: route.needs for route in ROUTES}, known))
     return app
 
 

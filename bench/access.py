@@ -10,7 +10,7 @@ import sys
 from contextlib import ExitStack
 from statistics import median
 
-from api.keys import hash_of, new_key
+from api.access.keys import hash_of, new_key
 from bench import processes
 from bench.service import HOT, Started, running_service
 from bench.site import Site, say, standing

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg_pool import ConnectionPool, PoolTimeout, TooManyRequests
 
-from ledger.engine.batching import is_carried, patience
+from ledger.engine.batching import patience, runs_inline
 from ledger.errors import BusyError, DatabaseAwayError
 from ledger.store import point_in_time
 from ledger.store.connection import READ_SECONDS, BoundedConnection, NoAnswerError, connect, parameters
@@ -54,7 +54,7 @@ class Reader:
 
         Raises DatabaseAwayError or BusyError.
         """
-        assert not is_carried(), "who waits for a connection needs a thread of its own"
+        assert not runs_inline(), "who waits for a connection needs a thread of its own"
         try:
             with self._pool.connection(min(WAIT_SECONDS, patience())) as conn:
                 return query(conn)

@@ -13,7 +13,7 @@ from falcon import testing
 from psycopg import sql
 
 from api.app import create_app
-from api.service import Service
+from api.http.service import Service
 from ledger.engine.ledger import Ledger
 from ledger.rooms import ROOMS
 from ledger.store import roles

@@ -229,7 +229,7 @@ CHECKERS: dict[Callable[[Module], list[str]], tuple[list[Module], list[Module]]]
             Module("api.app", '_READ = """\nSELECT 1\n"""'),
             Module("ledger.engine.batch", 'conn.execute("DELETE FROM items")'),
             Module("ledger.stock", 'q = f"UPDATE {table} SET x = 1"'),
-            Module("api.health", "conn.execute(query)"),
+            Module("api.resources.health", "conn.execute(query)"),
         ],
         [
             Module("ledger.engine.batch", 'conn.execute("ROLLBACK")'),

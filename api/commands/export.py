@@ -8,8 +8,8 @@ from typing import get_args
 
 import msgspec
 
+from api.commands.progress import Bars
 from api.database import database_as_it_is
-from api.progress import Bars
 from api.settings import SettingError, Settings
 from ledger.export.manifest import MANIFEST, ExportError, FileFormat, Manifest
 from ledger.export.writing import MAX_FILE_ENTRIES, Export, locked

@@ -8,8 +8,10 @@ from datetime import datetime
 
 import msgspec
 
-from api import chart, history, past
+from api.commands import chart
 from api.database import database_as_it_is
+from api.http import point_in_time
+from api.resources import history
 from api.settings import Settings
 from ledger.errors import LedgerError
 from ledger.identifiers import identifier
@@ -115,7 +117,7 @@ def _limit(text: str) -> int:
 
 
 def _time(text: str) -> datetime:
-    moment = past.time_of(text)
+    moment = point_in_time.time_of(text)
     if moment is None:
-        raise argparse.ArgumentTypeError(f"must be {past.TIME_FORM}")
+        raise argparse.ArgumentTypeError(f"must be {point_in_time.TIME_FORM}")
     return moment

@@ -3,15 +3,15 @@
 import argparse
 
 from api.database import database
-from api.importing import orders
+from api.importing import options
 from api.importing import run as importing
 from api.settings import Settings
 
-add_arguments = orders.add_arguments
+add_arguments = options.add_arguments
 
 
 def run(settings: Settings, chosen: argparse.Namespace) -> int:
-    to_do = orders.read_orders(chosen, settings.reservation_ttl_seconds)
+    to_do = options.read_options(chosen, settings.reservation_ttl_seconds)
     if chosen.dry_run:
         return importing.dry_run(to_do)
     with database(settings) as (url, _):

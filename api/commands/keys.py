@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from api.access import ACTOR_WITHOUT_KEYS, SCOPES
+from api.access.keys import hash_of, new_key
+from api.access.scopes import ACTOR_WITHOUT_KEYS, SCOPES
 from api.database import database
 from api.importing.rows import ACTOR as IMPORT_ACTOR
-from api.keys import hash_of, new_key
 from api.settings import SettingError, Settings
 from ledger.reservations.carts import EXPIRY_ACTOR
 from ledger.store import keys

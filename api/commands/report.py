@@ -12,8 +12,8 @@ from falcon import HTTPNotFound
 from tqdm import tqdm
 
 from api.database import database_as_it_is
-from api.report_forms import FORMS, head_text, write_parquet
-from api.reports import REPORTS
+from api.resources.report_forms import FORMS, head_text, write_parquet
+from api.resources.reports import REPORTS
 from api.settings import SettingError, Settings
 from ledger.errors import InvalidError, UnavailableError
 from projections.reader import Reader

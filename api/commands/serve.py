@@ -8,18 +8,18 @@ from socket import socket
 
 from psycopg.conninfo import conninfo_to_dict
 
+from api.access.access_policy import AccessPolicy
 from api.app import create_app, is_light
 from api.commands import expire, follow
 from api.database import database
-from api.door import Door
-from api.server import Server, open_socket, serve_worker
-from api.service import Service
+from api.http.service import Service
+from api.server.server import Server, open_socket, serve_worker
+from api.server.supervisor import Child, supervise
 from api.settings import SettingError, Settings
-from api.supervisor import Child, supervise
 from api.telemetry import sources
-from api.telemetry.board import Board
 from api.telemetry.process import Telemetry
 from api.telemetry.requests import Requests
+from api.telemetry.shared_memory import SharedMemory
 from api.telemetry.traces import Spans, is_installed
 from ledger.engine.ledger import Ledger
 from ledger.rooms import ROOMS
@@ -38,26 +38,28 @@ def run(settings: Settings, _chosen: argparse.Namespace) -> int:
     if settings.traces and not is_installed():
         raise SettingError("STOCKLEDGER_TRACES needs an extra: pip install 'stockledger[otel]'")
     with _listen(settings) as sock:
-        door = Door(settings, sock)
+        access_policy = AccessPolicy(settings, sock)
         with database(settings) as (url, postgres):
-            _announce(settings, url, sock, embedded=postgres is not None, door=door)
-            return _supervise(settings, url, sock, postgres, door)
+            _announce(settings, url, sock, embedded=postgres is not None, access_policy=access_policy)
+            return _supervise(settings, url, sock, postgres, access_policy)
 
 
-def _supervise(settings: Settings, url: str, sock: socket, postgres: EmbeddedPostgres | None, door: Door) -> int:
+def _supervise(
+    settings: Settings, url: str, sock: socket, postgres: EmbeddedPostgres | None, access_policy: AccessPolicy
+) -> int:
     works: dict[str, Callable[[Telemetry], None]] = {
-        f"worker-{number}": lambda telemetry: _work(settings, url, sock, telemetry, door)
+        f"worker-{number}": lambda telemetry: _work(settings, url, sock, telemetry, access_policy)
         for number in range(1, settings.workers + 1)
     }
     works["expiry"] = lambda telemetry: expire.work(settings, url, telemetry)
     works["follower"] = lambda _: follow.work(settings, url)
-    board = Board(list(works))
+    shared_memory = SharedMemory(list(works))
 
     def child(name: str, work: Callable[[Telemetry], None]) -> Child:
         def run() -> None:
             if postgres is not None:
                 postgres.after_fork_in_child()
-            telemetry = Telemetry(board, name)
+            telemetry = Telemetry(shared_memory, name)
             sources.log_behind(telemetry)
             with telemetry.publishing():
                 work(telemetry)
@@ -73,14 +75,14 @@ def _watch(postgres: EmbeddedPostgres) -> None:
         logging.getLogger(__name__).warning("the embedded PostgreSQL had died and was started again")
 
 
-def _work(settings: Settings, url: str, sock: socket, telemetry: Telemetry, door: Door) -> None:
+def _work(settings: Settings, url: str, sock: socket, telemetry: Telemetry, access_policy: AccessPolicy) -> None:
     """One HTTP process: its own committer and pool, opened after the fork."""
     # What there is now stays: it needs no looking through for garbage, and its pages can be shared.
     gc.freeze()
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
     ledger = Ledger(url, settings.schema, ROOMS, InlineReadModels())
     reader = Reader(url, settings.schema, max_connections=min(READER_CONNECTIONS, settings.threads))
-    known = door.known(url)
+    known = access_policy.known(url)
     service = Service(
         ledger,
         reader,
@@ -100,10 +102,10 @@ def _work(settings: Settings, url: str, sock: socket, telemetry: Telemetry, door
 
     try:
         serve_worker(
-            create_app(service, known, watched, door.browsers()),
+            create_app(service, known, watched, access_policy.browsers()),
             sock,
             threads=settings.threads,
-            carried=is_light,
+            runs_inline=is_light,
             on_start=on_start,
             on_drain=reader.head_watcher.stop,
         )
@@ -125,7 +127,7 @@ def _listen(settings: Settings) -> socket:
         ) from None
 
 
-def _announce(settings: Settings, url: str, sock: socket, *, embedded: bool, door: Door) -> None:
+def _announce(settings: Settings, url: str, sock: socket, *, embedded: bool, access_policy: AccessPolicy) -> None:
     """Say where it listens, which database it uses (never a password), where the data is and who may call."""
     host, port = sock.getsockname()[:2]
     parts = conninfo_to_dict(url)
@@ -134,4 +136,4 @@ def _announce(settings: Settings, url: str, sock: socket, *, embedded: bool, doo
     print(f"database        {server}, database {parts.get('dbname')}, schema {settings.schema}")
     print(f"data            {settings.data_dir if embedded else 'kept by that database'}")
     print(f"workers         {settings.workers} of {settings.threads} threads")
-    print(f"authentication  {door}", flush=True)
+    print(f"authentication  {access_policy}", flush=True)

@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
+from api.commands.progress import Bars
 from api.database import database_as_it_is
-from api.progress import Bars
 from api.settings import Settings
 from ledger.audit.findings import MAX_KEPT_OF_A_KIND, Findings
 from ledger.export.reading import ExportedLog

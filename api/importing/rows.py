@@ -13,8 +13,10 @@ from typing import Any, Literal, get_args
 
 from msgspec import Struct
 
-from api import intents
-from api.schemas import FungibleBody, ItemBody
+from api.resources.items.command_builders import put_item
+from api.resources.items.schemas import ItemBody
+from api.resources.stock.command_builders import put_fungible
+from api.resources.stock.schemas import FungibleBody
 from api.settings import SettingError
 from ledger.commands import Command
 from ledger.errors import InvalidError
@@ -186,8 +188,8 @@ class Products:
             return None
         common = {"actor": ACTOR, "request_id": request_id}
         if sn:
-            return intents.put_item(ItemBody(**news), sku, sn, common)
-        return intents.put_fungible(FungibleBody(**news), sku, common)
+            return put_item(ItemBody(**news), sku, sn, common)
+        return put_fungible(FungibleBody(**news), sku, common)
 
     def _news(self, product: tuple[str, str], said: dict[str, Any]) -> dict[str, Any] | None:
         """What the rows before have not said; None if that is nothing."""

@@ -17,11 +17,11 @@ import psycopg
 from msgspec import structs
 from tqdm import tqdm
 
+from api.http.problems import PROBLEMS
 from api.importing.files import move
-from api.importing.orders import Order
+from api.importing.options import ImportOptions
+from api.importing.plan import Ahead, Chunk, Step, chunks, opening
 from api.importing.rejects import Rejected
-from api.importing.steps import Ahead, Chunk, Step, chunks, opening
-from api.problems import PROBLEMS
 from ledger.commands import Group
 from ledger.engine.batch import APPEND_ENTRIES, Batch, Result
 from ledger.errors import LedgerError
@@ -50,57 +50,57 @@ class StoppedError(Exception):
     """An import ended before its file did; the text says why."""
 
 
-def run(orders: Sequence[Order], url: str, schema: str, *, again: bool) -> int:
-    """Carry out orders one after another; returns the exit status: 1 if a row was rejected or an import stopped."""
+def run(chosen: Sequence[ImportOptions], url: str, schema: str, *, again: bool) -> int:
+    """Carry out imports one after another; returns the exit status: 1 if a row was rejected or an import stopped."""
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
     status = 0
-    for order in orders:
-        logger.info("%s", order)
-        importing = Importing(order, url, schema, again=again)
+    for options in chosen:
+        logger.info("%s", options)
+        importing = Importing(options, url, schema, again=again)
         try:
             print(importing.run(), flush=True)
         except (StoppedError, OSError, KeyboardInterrupt) as error:
             why = str(error) or "interrupted"
-            print(f"stockledger: {order.source.path}: {why}; {importing.so_far()}", file=sys.stderr)
+            print(f"stockledger: {options.source.path}: {why}; {importing.so_far()}", file=sys.stderr)
             return 1
         status |= importing.progress.rejected > 0
     return status
 
 
-def dry_run(orders: Sequence[Order]) -> int:
+def dry_run(chosen: Sequence[ImportOptions]) -> int:
     """Read every row and say which are bad; returns the exit status. Uses no database."""
     status = 0
-    for order in orders:
-        logger.info("%s", order)
-        rows, bad = _check(order)
+    for options in chosen:
+        logger.info("%s", options)
+        rows, bad = _check(options)
         print(
-            f"{order.source.path}: {rows} rows read as {order.meaning.kind}, {bad} of them bad; nothing was written."
-            " Whether the ledger knows each SKU and has the stock was not asked."
+            f"{options.source.path}: {rows} rows read as {options.meaning.kind}, {bad} of them bad;"
+            " nothing was written. Whether the ledger knows each SKU and has the stock was not asked."
         )
         status |= bad > 0
     return status
 
 
-def _check(order: Order) -> tuple[int, int]:
+def _check(options: ImportOptions) -> tuple[int, int]:
     """Rows, and bad ones among them, of which the first are told."""
     rows = bad = 0
-    with order.source.bar("checking") as bar, closing(chunks(order)) as ready:
+    with options.source.bar("checking") as bar, closing(chunks(options)) as ready:
         for chunk in ready:
             rows += len(chunk.steps)
             for step in chunk.steps:
                 if step.problem is not None:
                     bad += 1
                     if bad <= MAX_SHOWN:
-                        tqdm.write(f"{order.source.path}:{step.line}: {step.problem}")
+                        tqdm.write(f"{options.source.path}:{step.line}: {step.problem}")
             move(bar, chunk.position)
     return rows, bad
 
 
 class Importing:
-    """Carries out one order. `progress` is what the database has confirmed."""
+    """Carries out one import. `progress` is what the database has confirmed."""
 
-    def __init__(self, order: Order, url: str, schema: str, *, again: bool) -> None:
-        self._order = order
+    def __init__(self, options: ImportOptions, url: str, schema: str, *, again: bool) -> None:
+        self._options = options
         self._url, self._schema, self._again = url, schema, again
         self._log, self._read_models = Log(url, schema), InlineReadModels()
         self._openings: list[Step] = []
@@ -114,10 +114,10 @@ class Importing:
         A lost connection is as good as a kill: it begins again where the database says. Raises StoppedError when the
         database stays away or another process imports the file, SettingError when the file changes meanwhile.
         """
-        if self._order.meaning.opening:
-            self._openings = opening(self._order)
+        if self._options.meaning.opening:
+            self._openings = opening(self._options)
         self._moved_at = time.monotonic()
-        with self._order.source.bar("importing") as bar:
+        with self._options.source.bar("importing") as bar:
             while True:
                 try:
                     with closing(self._connect()) as conn:
@@ -139,7 +139,7 @@ class Importing:
         time.sleep(PAUSE_SECONDS)
 
     def _go_on(self, conn: BoundedConnection, bar: "tqdm[Never]") -> str:
-        which = self._order.which
+        which = self._options.which
         if not imports.claim(conn, self._schema, which.import_id):
             if self._begun:
                 raise psycopg.OperationalError("the lost connection is not over yet")
@@ -148,7 +148,7 @@ class Importing:
         if done is not None:
             return done
         first = self.progress.settled
-        with closing(Ahead(chunks(self._order, self._openings, first))) as ready:
+        with closing(Ahead(chunks(self._options, self._openings, first))) as ready:
             while (chunk := ready.take()) is not None:
                 self._settle(conn, chunk, ready)
                 move(bar, chunk.position)
@@ -158,7 +158,7 @@ class Importing:
 
     def _find_progress(self, conn: BoundedConnection) -> str | None:
         """Learn from where to go on; what is to be said instead if the file is done."""
-        which = self._order.which
+        which = self._options.which
         found = imports.load(conn, which.import_id) or Progress()
         if found.finished_at is not None:
             if self._begun or not self._again:
@@ -167,11 +167,11 @@ class Importing:
             found = Progress()
             imports.restart(conn, which)
         elif found.settled and not self._begun:
-            logger.info("going on with %s", self._order.source.path)
+            logger.info("going on with %s", self._options.source.path)
         self._begun = True
-        left = self._order.rejects.cut(found.rejects_bytes)
+        left = self._options.rejects.cut(found.rejects_bytes)
         if left < found.rejects_bytes:
-            logger.warning("%s no longer holds all rows rejected before", self._order.rejects.path)
+            logger.warning("%s no longer holds all rows rejected before", self._options.rejects.path)
         self.progress = structs.replace(found, rejects_bytes=left)
         return None
 
@@ -185,7 +185,7 @@ class Importing:
         def note(trip: RoundTrip, batch: Batch) -> None:
             nonlocal reached
             reached = self._reached(chunk, batch)
-            imports.save(trip, self._order.which, reached)
+            imports.save(trip, self._options.which, reached)
             ready.begin()
 
         commands = [step.command for step in chunk.steps if step.command is not None]
@@ -202,20 +202,20 @@ class Importing:
             settled=before.settled + len(chunk.steps),
             rejected=before.rejected + len(rejected),
             events=before.events + len(batch.entries),
-            rejects_bytes=self._order.rejects.add(rejected, before.rejects_bytes),
+            rejects_bytes=self._options.rejects.add(rejected, before.rejects_bytes),
         )
 
     def _summary(self) -> str:
         rows = self.progress.settled - len(self._openings)
-        where = f", which are in {self._order.rejects.path}" if self.progress.rejected else ""
+        where = f", which are in {self._options.rejects.path}" if self.progress.rejected else ""
         return (
-            f"{self._order.source.path}: {rows} rows read as {self._order.meaning.kind},"
+            f"{self._options.source.path}: {rows} rows read as {self._options.meaning.kind},"
             f" {self.progress.events} events recorded, {self.progress.rejected} rows rejected{where}"
         )
 
     def _done_before(self) -> str:
         return (
-            f"{self._order.source.path}: already imported at {self.progress.finished_at:%Y-%m-%d %H:%M:%S} UTC,"
+            f"{self._options.source.path}: already imported at {self.progress.finished_at:%Y-%m-%d %H:%M:%S} UTC,"
             f" {self.progress.rejected} rows rejected; nothing was done (--again imports it once more)"
         )
 

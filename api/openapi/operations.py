@@ -1,15 +1,16 @@
 """Every call there is, in the order of the document; and those of the log, reports and operations."""
 
-from api.events import NDJSON
-from api.health import Readiness
 from api.openapi import shapes
 from api.openapi.model import JSON, Answer, Operation, Operations, Parameter
 from api.openapi.page import FILES
 from api.openapi.parameters import AFTER, DAYS, FILE, FORMAT, LIMIT, OF_SKU, PAST, SKU_PREFIX, WAIT, by
-from api.openapi.products import FUNGIBLES, NON_FUNGIBLES
 from api.openapi.reporting import report_shape
-from api.openapi.reservations import RESERVATIONS
-from api.reports import GROUPINGS, REPORTS
+from api.resources.events import NDJSON
+from api.resources.health import Readiness
+from api.resources.items.operations import NON_FUNGIBLES
+from api.resources.reports import GROUPINGS, REPORTS
+from api.resources.reservations.operations import RESERVATIONS
+from api.resources.stock.operations import FUNGIBLES
 
 _SUMMARIES = {
     "stock": "What there is now, by SKU",

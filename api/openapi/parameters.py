@@ -7,17 +7,20 @@ from uuid import UUID
 
 from msgspec import Meta
 
-from api import events, past, requests
-from api.history import ORDERS
+from api.http import point_in_time, requests
 from api.openapi.model import Parameter, Shape
 from api.openapi.page import FILES
-from api.report_forms import FORMS
-from api.reports import MAX_DAYS, MAX_PREFIX_CHARACTERS
+from api.resources import events
+from api.resources.history import ORDERS
+from api.resources.report_forms import FORMS
+from api.resources.reports import MAX_DAYS, MAX_PREFIX_CHARACTERS
 from ledger.events import EVENTS
 from ledger.identifiers import Name, Quantity
 from ledger.reservations.reservations import State
 
-Time = Annotated[datetime, Meta(extra_json_schema={"pattern": rf"^{past.TIME.pattern}$".replace(r"\d", "[0-9]")})]
+Time = Annotated[
+    datetime, Meta(extra_json_schema={"pattern": rf"^{point_in_time.TIME.pattern}$".replace(r"\d", "[0-9]")})
+]
 Position = Annotated[int, Meta(ge=0, le=10**18 - 1)]
 RESERVATION_ID = "3f2b6f0a-6f0e-4c8e-9d53-0f6a3f1d2c4b"
 
@@ -60,9 +63,12 @@ WAIT = _query(
     "How long to wait for an entry where there is none yet; 0 if it is left out.",
     0,
 )
-AS_OF = _query(past.PARAMETERS[0], Time, "The state at that time, which must have passed.")
+AS_OF = _query(point_in_time.PARAMETERS[0], Time, "The state at that time, which must have passed.")
 AT_POSITION = _query(
-    past.PARAMETERS[1], Position, "The state at that log position, which must be there. Not together with as_of.", 1
+    point_in_time.PARAMETERS[1],
+    Position,
+    "The state at that log position, which must be there. Not together with as_of.",
+    1,
 )
 PAST = (AS_OF, AT_POSITION)
 HISTORY = (

@@ -7,12 +7,12 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from api.access import Scope
-from api.health import Details
-from api.messages import REFUSALS
+from api.access.scopes import Scope
+from api.http.problems import HTTP_SLUGS, OTHERS, PROBLEMS
 from api.openapi.model import Operation
-from api.problems import HTTP_SLUGS, OTHERS, PROBLEMS
-from api.schemas import ShortageAnswer
+from api.resources.health import Details
+from api.resources.reservations.schemas import ShortageAnswer
+from api.server.responses import REFUSALS
 from ledger.catalogue.events import Kind
 from ledger.reservations.reservations import State
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from api.reports import GROUPINGS, REPORTS
+from api.resources.reports import GROUPINGS, REPORTS
 
 _KINDS: dict[str, dict[str, Any]] = {
     "text": {"type": ["string", "null"]},

@@ -7,8 +7,8 @@ from uuid import UUID
 from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import fields
 
-from api.history import WIRE_NAMES
 from api.openapi.model import Shape
+from api.resources.history import WIRE_NAMES
 from ledger.events import EVENTS
 
 _Position = Annotated[int, Meta(ge=0)]

@@ -11,8 +11,8 @@ import msgspec
 from msgspec import Struct
 
 from api.telemetry import catalogue
-from api.telemetry.board import Board
 from api.telemetry.catalogue import Metric
+from api.telemetry.shared_memory import SharedMemory
 from ledger.engine.counters import added
 
 PUBLISH_SECONDS = 1.0
@@ -42,11 +42,11 @@ _decoder = msgspec.msgpack.Decoder(Snapshot)
 class Telemetry:
     """The numbers of the process that makes it, which takes the place `name` on the board."""
 
-    def __init__(self, board: Board, name: str) -> None:
-        self.board = board
+    def __init__(self, shared_memory: SharedMemory, name: str) -> None:
+        self.shared_memory = shared_memory
         self.name = name
         # Counters must not fall when a process is replaced: its successor counts on from where it was seen last.
-        before = snapshot(board, name)
+        before = snapshot(shared_memory, name)
         self._before = {} if before is None else before.counts
         self._started = time.time()
         self._counted: list[tuple[Metric, Callable[[], Numbers]]] = []
@@ -58,7 +58,7 @@ class Telemetry:
     @classmethod
     def alone(cls) -> "Telemetry":
         """For a process that shares its numbers with no other."""
-        return cls(Board(["alone"]), "alone")
+        return cls(SharedMemory(["alone"]), "alone")
 
     def counts(self, metric: Metric, totals: Callable[[], Numbers]) -> None:
         """Expose a counter or histogram; `totals` only grow."""
@@ -80,7 +80,7 @@ class Telemetry:
             for now in self._gauges:
                 for metric, values in now().items():
                     gauges.setdefault(metric.name, {}).update(values)
-            self.board.write(self.name, _encoder.encode(Snapshot(time.time(), counts, gauges)))
+            self.shared_memory.write(self.name, _encoder.encode(Snapshot(time.time(), counts, gauges)))
 
     @contextmanager
     def publishing(self) -> Iterator[None]:
@@ -122,16 +122,18 @@ class Telemetry:
         }
 
 
-def snapshot(board: Board, name: str) -> Snapshot | None:
-    content = board.read(name)
+def snapshot(shared_memory: SharedMemory, name: str) -> Snapshot | None:
+    content = shared_memory.read(name)
     return None if content is None else _decoder.decode(content)
 
 
-def everything(board: Board) -> tuple[dict[str, dict[Labels, list[float]]], dict[str, dict[Labels, float]]]:
+def everything(
+    shared_memory: SharedMemory,
+) -> tuple[dict[str, dict[Labels, list[float]]], dict[str, dict[Labels, float]]]:
     """Counts of all processes, added up, and the gauges of those that are alive; by metric's name and labels."""
     counts: dict[str, dict[Labels, list[float]]] = {}
     gauges: dict[str, dict[Labels, float]] = {}
-    for found in (snapshot(board, name) for name in board.names):
+    for found in (snapshot(shared_memory, name) for name in shared_memory.names):
         if found is None:
             continue
         for name, by_labels in found.counts.items():

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from api.problems import PROBLEMS
+from api.http.problems import PROBLEMS
 from api.telemetry import catalogue, logs
 from api.telemetry.process import Gauges, Labels, Numbers, Telemetry
 from ledger.engine.counters import added
@@ -11,7 +11,7 @@ from ledger.outcome import Outcome
 from projections.reader import Reader
 
 if TYPE_CHECKING:
-    from api.server import Server
+    from api.server.server import Server
 
 
 def observe_ledger(telemetry: Telemetry, ledger: Ledger) -> None:
@@ -58,10 +58,10 @@ def observe_server(telemetry: Telemetry, server: "Server") -> None:
     process = (telemetry.name,)
 
     def now() -> Gauges:
-        carried, queued = server.waiting()
+        runs_inline, queued = server.waiting()
         return {
             catalogue.CONNECTIONS: {process: len(server.active_channels)},
-            catalogue.CARRIED_WAITING: {process: carried},
+            catalogue.CARRIED_WAITING: {process: runs_inline},
             catalogue.REQUESTS_WAITING: {process: queued},
         }
 

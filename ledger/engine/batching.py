@@ -15,7 +15,7 @@ from ledger.errors import BusyError, DefectError, LedgerError, OutcomeUnknownErr
 WAIT_SECONDS = 1.8
 
 
-class Carrier(Protocol):
+class InlineExecutor(Protocol):
     """How callers wait that are many to a thread: such a thread must not wait itself."""
 
     def parking(self) -> Any:
@@ -32,7 +32,7 @@ class _Caller(threading.local):
     """What a thread has been told of the caller it works for."""
 
     until = float("inf")
-    carrier: Carrier | None = None
+    carrier: InlineExecutor | None = None
 
 
 _caller = _Caller()
@@ -43,12 +43,12 @@ def work_until(moment: float) -> None:
     _caller.until = moment
 
 
-def wait_with(carrier: Carrier | None) -> None:
+def wait_with(carrier: InlineExecutor | None) -> None:
     """Have the callers of this thread wait with `carrier`."""
     _caller.carrier = carrier
 
 
-def is_carried() -> bool:
+def runs_inline() -> bool:
     """Whether this thread has many callers, so that it must not block."""
     return _caller.carrier is not None
 
@@ -70,7 +70,7 @@ class Ticket(Generic[Q, A]):
     `taken` once it is being answered, `given_up` once nobody waits.
     """
 
-    __slots__ = ("_carrier", "_done", "_parking", "_result", "asked_at", "given_up", "question", "taken")
+    __slots__ = ("_done", "_inline_executor", "_parking", "_result", "asked_at", "given_up", "question", "taken")
 
     def __init__(self, question: Q) -> None:
         self.question = question
@@ -78,28 +78,28 @@ class Ticket(Generic[Q, A]):
         self.taken = False
         self.given_up = False
         self._result: A | LedgerError | None = None
-        self._carrier = _caller.carrier
-        if self._carrier is None:
+        self._inline_executor = _caller.carrier
+        if self._inline_executor is None:
             self._done = threading.Lock()
             self._done.acquire()
         else:
-            self._parking = self._carrier.parking()
+            self._parking = self._inline_executor.parking()
 
     def answer(self, result: A | LedgerError) -> None:
         """Wake the caller; the first answer stands."""
         if self._result is None:
             self._result = result
-            if self._carrier is None:
+            if self._inline_executor is None:
                 self._done.release()
             else:
-                self._carrier.wake(self._parking)
+                self._inline_executor.wake(self._parking)
 
     def wait(self, seconds: float) -> bool:
-        if self._carrier is None:
+        if self._inline_executor is None:
             return self._done.acquire(timeout=seconds)
         if self._result is None and seconds > 0:
             until = _caller.until
-            self._carrier.park(self._parking, seconds)
+            self._inline_executor.park(self._parking, seconds)
             _caller.until = until  # others were carried by this thread meanwhile
         return self._result is not None
 

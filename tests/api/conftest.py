@@ -6,9 +6,9 @@ from datetime import timedelta
 import pytest
 from falcon import testing
 
+from api.access.keys import HeldKeys, hash_of, new_key
 from api.app import create_app
-from api.keys import HeldKeys, hash_of, new_key
-from api.service import Service
+from api.http.service import Service
 from ledger.engine.ledger import Ledger
 from ledger.store import keys
 from ledger.store.connection import Connection

@@ -11,8 +11,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from api.server import open_socket, serve_worker
-from api.supervisor import Child, supervise
+from api.server.server import open_socket, serve_worker
+from api.server.supervisor import Child, supervise
 from ledger.engine.batching import Batcher, Ticket
 
 SETTINGS = {
@@ -82,7 +82,7 @@ def main() -> int:
             app,
             sock,
             threads=settings["threads"],
-            carried=lambda request: not request.path.startswith(BLOCKING),
+            runs_inline=lambda request: not request.path.startswith(BLOCKING),
             drain_seconds=settings["drain_seconds"],
             idle_seconds=settings["idle_seconds"],
             slow_seconds=settings["slow_seconds"],

@@ -9,7 +9,7 @@ import pytest
 from falcon import testing
 
 from api.app import create_app
-from api.service import Service as Wiring
+from api.http.service import Service as Wiring
 from ledger.engine.ledger import Ledger
 from ledger.rooms import ROOMS
 from ledger.store.embedded.server import EmbeddedPostgres

@@ -12,8 +12,8 @@ from falcon import testing
 from msgspec import structs
 
 from api.app import create_app
-from api.problems import PROBLEMS
-from api.service import Service
+from api.http.problems import PROBLEMS
+from api.http.service import Service
 from ledger.catalogue.products import PRODUCTS
 from ledger.commands import Command
 from ledger.commands import Key as IdempotencyKey

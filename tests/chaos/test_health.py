@@ -7,7 +7,7 @@ from falcon import testing
 from psycopg import sql
 
 from api.app import create_app
-from api.service import Service
+from api.http.service import Service
 from ledger.engine.ledger import Ledger
 from ledger.errors import BusyError
 from ledger.stock.commands import AddStock
@@ -35,7 +35,7 @@ def failing(client: testing.TestClient) -> set[str]:
 
 @pytest.fixture(autouse=True)
 def _looks_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.condition.KEPT_SECONDS", 0)
+    monkeypatch.setattr("api.telemetry.health_snapshot.KEPT_SECONDS", 0)
 
 
 def test_while_the_database_is_away_live_is_live_ready_is_not_and_metrics_are_answered(
@@ -69,7 +69,7 @@ def test_a_schema_that_is_not_migrated_is_not_ready(client: testing.TestClient, 
 def test_a_committer_that_is_stuck_is_not_ready(
     client: testing.TestClient, ledger: Ledger, postgres_url: str, schema: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("api.health.COMMITTER_STUCK_SECONDS", 0.1)
+    monkeypatch.setattr("api.resources.health.COMMITTER_STUCK_SECONDS", 0.1)
     assert failing(client) == set()
 
     def submit() -> None:
@@ -108,7 +108,7 @@ def test_expired_reservations_that_nobody_writes_down_make_it_unready(
 def test_probes_that_come_often_ask_the_database_once(
     client: testing.TestClient, monkeypatch: pytest.MonkeyPatch, conn: Connection
 ):
-    monkeypatch.setattr("api.condition.KEPT_SECONDS", 1000)
+    monkeypatch.setattr("api.telemetry.health_snapshot.KEPT_SECONDS", 1000)
     assert failing(client) == set()
     conn.execute("DELETE FROM schema_migrations")
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from api.access import SCOPES
+from api.access.scopes import SCOPES
 from tests.service import RunningService, running_service
 
 ROOT = Path(__file__).parent.parent.parent

@@ -14,7 +14,7 @@ import pytest
 from falcon import testing
 
 from api.app import create_app
-from api.service import Service
+from api.http.service import Service
 from api.telemetry import logs
 from api.telemetry.logs import JsonForm, TextForm, Writer, cleaned
 from api.telemetry.process import Telemetry
@@ -126,7 +126,7 @@ def test_by_default_only_what_fails_or_is_slow_is_said(
 def test_under_overload_the_metrics_tell_of_every_request_and_the_log_only_of_some(
     client: testing.TestClient, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("api.requests.MAX_QUEUED_SECONDS", -1)
+    monkeypatch.setattr("api.http.requests.MAX_QUEUED_SECONDS", -1)
     monkeypatch.setattr("api.telemetry.requests.int", lambda _: 1, raising=False)
     for _ in range(50):
         assert client.simulate_get("/api/fungible/A").status_code == 503

@@ -313,7 +313,7 @@ def test_a_lost_connection_is_made_again(conn: Connection, follower: Follower, m
 def test_health_tells_how_far_behind_each_model_is(
     client: testing.TestClient, conn: Connection, follower: Follower, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("api.condition.KEPT_SECONDS", 0)
+    monkeypatch.setattr("api.telemetry.health_snapshot.KEPT_SECONDS", 0)
     record(conn, STOCK_OF_PENCILS)
 
     behind = client.simulate_get("/health/ready").json["details"]["following"]

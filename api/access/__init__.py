@@ -1,0 +1,1 @@
+"""Who may call and do what: keys, tokens, scopes, rate limits, browsers."""

@@ -1,0 +1,1 @@
+"""What every call reads and writes: requests, answers, problems, routes."""

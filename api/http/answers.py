@@ -1,0 +1,92 @@
+"""Writing answers: JSON, and the headers that say what log position and version they reflect."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import falcon
+import msgspec
+from msgspec import Struct
+
+from api.http import cursors, requests
+from api.resources.items.schemas import ItemAnswer
+from api.resources.reservations.schemas import ReservationAnswer, ShortageAnswer
+from api.resources.stock.schemas import FungibleAnswer
+from ledger.commands import Command
+from ledger.errors import LedgerError
+from ledger.outcome import Outcome
+from ledger.reservations.commands import MakeReservation
+
+_encoder = msgspec.json.Encoder()
+
+
+class Page(Struct, frozen=True):
+    items: Sequence[Any]
+    next_cursor: str | None
+
+
+def answer(resp: falcon.Response, payload: object, position: int) -> None:
+    resp.content_type = "application/json"
+    resp.set_header("Ledger-Position", str(position))
+    resp.data = _encoder.encode(payload)
+
+
+@contextmanager
+def reflecting(position: int) -> Iterator[None]:
+    """Errors raised within reflect this log position."""
+    try:
+        yield
+    except LedgerError as error:
+        error.position = position
+        raise
+
+
+def versioned(
+    req: falcon.Request, resp: falcon.Response, payload: FungibleAnswer | ItemAnswer, position: int, lapsed: int = 0
+) -> None:
+    """Answer with an ETag; 304 to a GET whose If-None-Match names it (RFC 9110, 13.1.2).
+
+    `lapsed` units are shown as free because their hold is over by the clock, which the version does not count yet.
+    """
+    etag = f'"{payload.version}-{lapsed}"' if lapsed else f'"{payload.version}"'
+    resp.set_header("ETag", etag)
+    if req.method in ("GET", "HEAD") and requests.is_known(req, etag):
+        resp.status = falcon.HTTP_304
+        resp.set_header("Ledger-Position", str(position))
+        return
+    answer(resp, payload, position)
+
+
+def page(resp: falcon.Response, found: Sequence[tuple[str | int, Any]], limit: int, position: int) -> None:
+    """Answer with the first `limit` of (sort key, item) pairs; one more than that means there is a next page."""
+    shown = found[:limit]
+    next_cursor = cursors.encode(shown[-1][0]) if len(found) > limit else None
+    answer(resp, Page([item for _, item in shown], next_cursor), position)
+
+
+def payload(command: Command, outcome: Outcome) -> tuple[int, Any]:
+    """Status and body of what a command left behind, the same for its single call and in a batch."""
+    product, stock, item, made = outcome.product, outcome.stock, outcome.item, outcome.reservation
+    if item is not None and product is not None:
+        return 200, ItemAnswer.of(product, item)
+    is_cart = isinstance(command, MakeReservation) and command.cart
+    if product is not None and stock is not None and not is_cart:
+        return 200, FungibleAnswer.of(product, stock, ReservationAnswer.of(made) if made else None)
+    assert made is not None, "a command leaves a product, an item or a reservation behind"
+    answered = ReservationAnswer.of(made)
+    if outcome.missing:
+        missing = [ShortageAnswer.of(short, {}) for short in outcome.missing]
+        answered = msgspec.structs.replace(answered, missing=missing)
+    return (201 if is_cart else 200), answered
+
+
+def handled(req: falcon.Request, resp: falcon.Response, command: Command, outcome: Outcome) -> Any:
+    """Answer a single call with what its command left behind; returns the body."""
+    resp.status, body = payload(command, outcome)
+    if isinstance(body, FungibleAnswer | ItemAnswer):
+        versioned(req, resp, body, outcome.position)
+    else:
+        answer(resp, body, outcome.position)
+    if outcome.replayed:
+        resp.set_header("Idempotent-Replayed", "true")
+    return body

@@ -1,0 +1,5 @@
+"""api.http.common_members."""
+
+from typing import Any
+
+Common = dict[str, Any]

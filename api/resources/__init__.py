@@ -1,0 +1,1 @@
+"""Responders, by business."""

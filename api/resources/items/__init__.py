@@ -1,0 +1,1 @@
+"""What items bring to the API."""

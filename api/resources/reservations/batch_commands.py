@@ -1,0 +1,81 @@
+"""Commands of a batch on reservations."""
+
+from uuid import UUID
+
+from msgspec import UNSET, UnsetType
+
+from api.http.batch_members import OwnKey, _refuse
+from api.http.common_members import Common
+from api.http.schemas import ReasonBody
+from api.http.service import Service
+from api.resources.reservations.command_builders import make_cart, release, release_item, reserve, reserve_item
+from api.resources.reservations.schemas import CartBody, ExtendBody, Lines, LinesBody, ReserveBody
+from ledger.commands import Command
+from ledger.errors import InvalidError
+from ledger.identifiers import Name, Quantity, identifier
+
+
+class Reserve(ReserveBody, tag_field="command", tag="reserve", frozen=True, kw_only=True):
+    """A quantity of a SKU, an item, or a cart's lines."""
+
+    sku: Name | UnsetType = UNSET
+    quantity: Quantity | UnsetType = UNSET
+    sn: Name | UnsetType = UNSET
+    lines: Lines | UnsetType = UNSET
+    partial: bool | UnsetType = UNSET
+    idempotency_key: OwnKey | None = None
+
+
+class Release(ReasonBody, tag_field="command", tag="release", frozen=True, kw_only=True):
+    """A reservation, some of its lines, or whatever holds an item."""
+
+    reservation_id: UUID | UnsetType = UNSET
+    lines: Lines | UnsetType = UNSET
+    sku: Name | UnsetType = UNSET
+    sn: Name | UnsetType = UNSET
+    idempotency_key: OwnKey | None = None
+
+
+class Extend(ExtendBody, tag_field="command", tag="extend", frozen=True, kw_only=True):
+    reservation_id: UUID
+    idempotency_key: OwnKey | None = None
+
+
+class Purchase(ReasonBody, tag_field="command", tag="purchase", frozen=True, kw_only=True):
+    reservation_id: UUID
+    idempotency_key: OwnKey | None = None
+
+
+class Return(LinesBody, tag_field="command", tag="return", frozen=True, kw_only=True):
+    reservation_id: UUID
+    idempotency_key: OwnKey | None = None
+
+
+def _reserve(service: Service, intent: Reserve, common: Common) -> Command:
+    if intent.lines is not UNSET:
+        _refuse(intent, "sku", "sn", "quantity")
+        cart = {field: getattr(intent, field) for field in ReserveBody.__struct_fields__}
+        return make_cart(service, CartBody(lines=intent.lines, partial=intent.partial is True, **cart), common)
+    _refuse(intent, "partial")
+    if intent.sku is UNSET:
+        raise InvalidError({"sku": "is missing"})
+    sku = identifier(intent.sku, "sku")
+    if intent.sn is not UNSET:
+        _refuse(intent, "quantity")
+        return reserve_item(service, intent, sku, identifier(intent.sn, "sn"), common)
+    if intent.quantity is UNSET:
+        raise InvalidError({"quantity": "is missing"})
+    return reserve(service, intent, sku, intent.quantity, common)
+
+
+def _release(_service: Service, intent: Release, common: Common) -> Command:
+    if intent.reservation_id is not UNSET:
+        _refuse(intent, "sku", "sn")
+        if intent.lines is UNSET:
+            return release(intent, intent.reservation_id, common)
+        body = LinesBody(lines=intent.lines, reason=intent.reason, reference=intent.reference)
+        return release(body, intent.reservation_id, common)
+    _refuse(intent, "lines")
+    if intent.sku is UNSET or intent.sn is UNSET:
+        raise InvalidError({"reservation_id": "is missing, or sku and sn are"})
+    return release_item(intent, identifier(intent.sku, "sku"), identifier(intent.sn, "sn"), common)

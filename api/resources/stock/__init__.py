@@ -1,0 +1,1 @@
+"""What fungible stock brings to the API."""

@@ -1,0 +1,1 @@
+"""HTTP processes: the event loop on waitress, connections, threads, forking."""
