@@ -1,4 +1,4 @@
-"""The whole route table on one screen: what answers where, and the scope that a caller needs for it."""
+"""The application: the routes of the rooms, those that belong to no business, and what every request goes through."""
 
 import re
 from collections.abc import Sequence
@@ -6,52 +6,27 @@ from functools import partial
 from typing import Any
 
 import falcon
+from msgspec import structs
 
+from api import rooms
 from api.access.authentication import Authentication, Known
 from api.access.scopes import ANYBODY, NOBODY, Caller, Scope
 from api.http import problems, requests
 from api.http.routes import OPEN, Route
 from api.http.service import Service
-from api.resources import documents, events, health, history, metrics, reports
+from api.resources import documents, events, health, metrics, reports
 from api.resources.batch import Batch
-from api.resources.fulfilment_requests import FulfilmentRequests
-from api.resources.items import non_fungible
-from api.resources.reservations.reservations import Extend, Purchase, Release, Reservation, Reservations, Return
-from api.resources.stock import fungible
 from api.server.parser import Parser
 from api.telemetry.requests import Requests
-from ledger.engine.batching import work_until
+from ledger.caller import set_deadline
 from ledger.errors import LedgerError
 
-RESERVATION = "/api/reservations/{reservation_id:uuid}"
 # Any of these lets a batch in.
 WRITES: tuple[Scope, ...] = ("catalog:write", "stock:write", "reservations:write")
 
 ROUTES: tuple[Route, ...] = (
-    Route("/api/fungible", fungible.Products, get="read", post="catalog:write"),
-    Route("/api/fungible/{sku}", fungible.Product, get="read", put="catalog:write"),
-    Route("/api/fungible/{sku}/add/{quantity_text}", fungible.Add, post="stock:write"),
-    Route("/api/fungible/{sku}/remove/{quantity_text}", fungible.Remove, post="stock:write"),
-    Route("/api/fungible/{sku}/reserve/{quantity_text}", fungible.Reserve, post="reservations:write"),
-    Route("/api/fungible/{sku}/history", history.FungibleHistory, get="audit:read"),
-    Route("/api/non-fungible", non_fungible.Products, get="read"),
-    Route("/api/non-fungible/{sku}", non_fungible.Product, get="read"),
-    Route("/api/non-fungible/{sku}/{sn}", non_fungible.Item, get="read", put="catalog:write"),
-    Route(
-        "/api/non-fungible/{sku}/{sn}/reservation",
-        non_fungible.ItemReservation,
-        put="reservations:write",
-        delete="reservations:write",
-    ),
-    Route("/api/non-fungible/{sku}/{sn}/history", history.ItemHistory, get="audit:read"),
-    Route("/api/reservations", Reservations, get="read", post="reservations:write"),
-    Route(RESERVATION, Reservation, get="read", delete="reservations:write"),
-    Route(f"{RESERVATION}/release", Release, post="reservations:write"),
-    Route(f"{RESERVATION}/extend", Extend, post="reservations:write"),
-    Route(f"{RESERVATION}/purchase", Purchase, post="reservations:write"),
-    Route(f"{RESERVATION}/return", Return, post="stock:write"),
-    Route("/api/batch", Batch, post=WRITES),
-    Route("/api/fulfilment-requests", FulfilmentRequests, get="read"),
+    *rooms.ROUTES,
+    Route("/api/batch", partial(Batch, rooms.BATCH), post=WRITES),
     *(Route(f"/api/reports/{name}", partial(reports.ReportOf, name), get="read") for name in reports.REPORTS),
     Route("/api/events", events.Events, get="audit:read"),
     Route("/metrics", metrics.Metrics, get=("admin", "read")),
@@ -78,8 +53,9 @@ def create_app(
     app.add_error_handler(Exception, problems.unexpected_problem)
     app.add_error_handler(falcon.HTTPError, problems.http_problem)
     app.add_error_handler(LedgerError, problems.ledger_problem)
+    served = structs.replace(service, commands=rooms.COMMANDS)
     for route in ROUTES:
-        route.add_to(app, service)
+        route.add_to(app, served)
     app.add_middleware(Envelope(ANYBODY if known is None else NOBODY, watched or Requests(service.telemetry)))
     for each in browsers:
         app.add_middleware(each)
@@ -126,5 +102,5 @@ class Envelope:
             # The framework leaves it out without closing it; an empty one keeps the length unsaid.
             getattr(resp.stream, "close", lambda: None)()
             resp.stream = iter(())
-        work_until(float("inf"))  # the thread has no caller any longer
+        set_deadline(float("inf"))  # the thread has no caller any longer
         self._watched.answered(req, resp)

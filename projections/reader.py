@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg_pool import ConnectionPool, PoolTimeout, TooManyRequests
 
-from ledger.engine.batching import patience, runs_inline
+from ledger.caller import runs_inline, seconds_left
 from ledger.errors import BusyError, DatabaseAwayError
 from ledger.store import point_in_time
 from ledger.store.connection import READ_SECONDS, BoundedConnection, NoAnswerError, connect, parameters
@@ -56,7 +56,7 @@ class Reader:
         """
         assert not runs_inline(), "who waits for a connection needs a thread of its own"
         try:
-            with self._pool.connection(min(WAIT_SECONDS, patience())) as conn:
+            with self._pool.connection(min(WAIT_SECONDS, seconds_left())) as conn:
                 return query(conn)
         except (PoolTimeout, TooManyRequests) as error:
             raise (DatabaseAwayError if self._cannot_connect() else BusyError) from error

@@ -5,6 +5,8 @@ Each checker says what is wrong in one module, and is itself shown a module in w
 
 import ast
 import re
+import statistics
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -23,27 +25,62 @@ ABOVE = {
 VAGUE = {"util", "utils", "helper", "helpers", "common", "manager", "managers", "base", "misc"}
 MAX_FUNCTION_LINES = 70
 MAX_FILE_LINES = 300
+P90_FUNCTION_LINES = 16
+# With the `__init__.py` that makes it a package.
+MAX_FOLDER_FILES = 16
 # What the rules are made of: state in, facts out. Time and ids come in as arguments.
 PURE = {
     f"ledger.{name}"
     for name in (
         "audit.findings",
-        "audit.holds",
+        "audit.hold_checks",
         "audit.replay",
-        "audit.tracks",
-        "books",
-        "carts",
+        "audit.stream_checks",
+        "catalogue.commands",
+        "catalogue.errors",
+        "catalogue.events",
+        "catalogue.products",
         "commands",
-        "decide",
         "errors",
         "events",
+        "facts",
         "identifiers",
-        "items",
-        "products",
-        "reservations",
-        "stock",
+        "items.commands",
+        "items.errors",
+        "items.events",
+        "items.items",
+        "items.rules",
+        "outcome",
+        "reservations.carts",
+        "reservations.commands",
+        "reservations.errors",
+        "reservations.item_holds",
+        "reservations.overdue",
+        "reservations.reservations",
+        "state",
+        "stock.commands",
+        "stock.errors",
+        "stock.events",
+        "stock.levels",
+        "stock.rules",
         "streams",
+        "unit_of_work",
     )
+}
+# The businesses, and whose rules each may use besides its own; everybody may know everybody's facts and
+# refusals. What belongs to no business (facts, commands, errors, state) is open to all.
+ROOMS = {
+    "catalogue": set(),
+    "stock": {"catalogue"},
+    "items": {"catalogue"},
+    "reservations": {"catalogue", "stock", "items"},
+}
+# Machinery of the ledger, and what of the ledger it may know beside what belongs to no business. It is given the rooms.
+MACHINERY = {
+    "engine": {"store"},
+    "store": set(),
+    "audit": {"store"},
+    "export": {"store", "audit"},
 }
 PURE_IMPORTS = {"collections", "datetime", "functools", "msgspec", "re", "typing", "uuid"}
 IMPURE_CALLS = {"now", "utcnow", "today", "uuid1", "uuid4", "open", "print", "sleep"}
@@ -103,6 +140,33 @@ def upward_imports(module: Module) -> list[str]:
     return [f"{module.name} imports {root}" for root in sorted(roots & ABOVE[module.floor])]
 
 
+def sideways_imports(module: Module) -> list[str]:
+    """A room uses the rules of those rooms alone that ROOMS names; machinery knows no room at all, but for the audit.
+
+    The audit states the rules a second time, so it knows facts and states, and no rule.
+    """
+    floor, _, rest = module.name.partition(".")
+    own = rest.partition(".")[0]
+    if floor != "ledger" or own not in ROOMS | MACHINERY:
+        return []
+    found = []
+    for name in module.imports():
+        _, room, what = [*name.split("."), "", ""][:3]
+        if not name.startswith("ledger.") or room == own:
+            continue
+        if room in ROOMS:
+            allowed = room in ROOMS.get(own, ()) or what in ("events", "errors") or (own == "audit" and what in AUDITED)
+        else:
+            allowed = room not in MACHINERY or room in MACHINERY.get(own, {"store"})
+        if not allowed and what:
+            found.append(f"{module.name} imports {name}")
+    return found
+
+
+# The modules of rooms that say what a state is: what the audit folds is shown as the read models have it.
+AUDITED = {"events", "products", "items", "reservations"}
+
+
 def library_outside_the_store(module: Module) -> list[str]:
     if module.is_in("ledger.store"):
         return []
@@ -155,7 +219,8 @@ def impure_rules(module: Module) -> list[str]:
         return []
     names = set(module.imports())
     known = {name for name in names if name.partition(".")[0] in PURE_IMPORTS}
-    rules = {name for name in names if name == "ledger" or name in PURE or name.rpartition(".")[0] in PURE}
+    packages = {"ledger", *(name.rpartition(".")[0] for name in PURE)}
+    rules = {name for name in names if name in packages | PURE or name.rpartition(".")[0] in PURE}
     found = [f"{module.name} imports {name}" for name in sorted(names - known - rules)]
     for node in ast.walk(module.tree):
         called = node.func if isinstance(node, ast.Call) else None
@@ -167,16 +232,34 @@ def impure_rules(module: Module) -> list[str]:
 CHECKERS: dict[Callable[[Module], list[str]], tuple[list[Module], list[Module]]] = {
     upward_imports: (
         [
-            Module("ledger.stock", "from projections import stock_levels"),
+            Module("ledger.stock.rules", "from projections import stock_levels"),
             Module("ledger.store.log", "import falcon"),
-            Module("ledger.stock", "def late():\n    from api.app import create_app"),
-            Module("ledger.stock", "from .. import api"),
-            Module("projections.items", "import ledger, api.problems as p"),
+            Module("ledger.stock.rules", "def late():\n    from api.app import create_app"),
+            Module("ledger.stock.rules", "from ... import api"),
+            Module("projections.items.items", "import ledger, api.problems as p"),
         ],
         [
-            Module("projections.items", "from ledger.items import Item"),
+            Module("projections.items.items", "from ledger.items import Item"),
             Module("api.app", "import falcon\nfrom projections import items"),
-            Module("ledger.items", "from ledger import products\nimport apiary"),
+            Module("ledger.items.items", "from ledger import products\nimport apiary"),
+        ],
+    ),
+    sideways_imports: (
+        [
+            Module("ledger.stock.rules", "from ledger.reservations import carts"),
+            Module("ledger.catalogue.products", "from ledger.stock.levels import STOCK"),
+            Module("ledger.engine.batch", "from ledger.stock.levels import STOCK"),
+            Module("ledger.store.log", "from ledger.items.items import Item"),
+            Module("ledger.store.log", "from ledger.engine.batch import Batch"),
+            Module("ledger.items.rules", "from ledger.engine.ledger import Ledger"),
+            Module("ledger.audit.replay", "from ledger.reservations.carts import make"),
+        ],
+        [
+            Module("ledger.reservations.carts", "from ledger.stock import levels\nfrom ledger.items.items import Item"),
+            Module("ledger.stock.rules", "from ledger.items.events import ItemAdded\nfrom ledger.facts import Fact"),
+            Module("ledger.engine.batch", "from ledger.room import Rooms\nfrom ledger.store.log import Log"),
+            Module("ledger.audit.replay", "from ledger.stock.events import StockAdded"),
+            Module("ledger.rooms", "from ledger.stock.room import STOCK"),
         ],
     ),
     library_outside_the_store: (
@@ -206,12 +289,12 @@ CHECKERS: dict[Callable[[Module], list[str]], tuple[list[Module], list[Module]]]
     ),
     missing_docstring: (
         [
-            Module("ledger.stock", "# only a comment\nX = 1"),
+            Module("ledger.stock.rules", "# only a comment\nX = 1"),
             Module("ledger.empty", ""),
             Module("api.__main__", "import a\nimport b\nimport c\na(b, c)"),
         ],
         [
-            Module("ledger.stock", '"""Stock."""'),
+            Module("ledger.stock.rules", '"""Stock."""'),
             Module("api.__init__", ""),
             Module("api.__main__", "import a\nimport b\na(b)"),
         ],
@@ -228,31 +311,95 @@ CHECKERS: dict[Callable[[Module], list[str]], tuple[list[Module], list[Module]]]
         [
             Module("api.app", '_READ = """\nSELECT 1\n"""'),
             Module("ledger.engine.batch", 'conn.execute("DELETE FROM items")'),
-            Module("ledger.stock", 'q = f"UPDATE {table} SET x = 1"'),
+            Module("ledger.stock.rules", 'q = f"UPDATE {table} SET x = 1"'),
             Module("api.resources.health", "conn.execute(query)"),
         ],
         [
             Module("ledger.engine.batch", 'conn.execute("ROLLBACK")'),
-            Module("projections.items", '_READ = "SELECT 1"'),
+            Module("projections.items.items", '_READ = "SELECT 1"'),
             Module("ledger.store.log", '_READ = "SELECT 1"'),
             Module("api.app", '"""Selected routes."""\nx = "CREATED"'),
         ],
     ),
     impure_rules: (
         [
-            Module("ledger.stock", "import time"),
-            Module("ledger.stock", "from ledger.store.log import read"),
-            Module("ledger.stock", "from ledger import batch"),
-            Module("ledger.stock", "import psycopg"),
+            Module("ledger.stock.rules", "import time"),
+            Module("ledger.stock.rules", "from ledger.store.log import read"),
+            Module("ledger.stock.rules", "from ledger.engine import batch"),
+            Module("ledger.stock.rules", "import psycopg"),
             Module("ledger.reservations.carts", "at = datetime.now(UTC)"),
             Module("ledger.reservations.carts", "from uuid import uuid4\nid = uuid4()"),
         ],
         [
-            Module("ledger.stock", "from ledger import items\nfrom ledger.events import Event\nat = books.now"),
+            Module(
+                "ledger.stock.rules", "from ledger.items import items\nfrom ledger.facts import Event\nat = work.now"
+            ),
             Module("ledger.engine.batch", "import time\ntime.sleep(1)"),
         ],
     ),
 }
+
+
+def imported_by(module: Module, known: set[str]) -> set[str]:
+    """The modules among `known` that a module imports, also within functions and for types alone."""
+    return {name for name in module.imports() if name in known and name != module.name}
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Modules that import each other, directly or by way of others (Tarjan's strongly connected components)."""
+    found: list[list[str]] = []
+    number: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+
+    def visit(name: str) -> None:
+        number[name] = low[name] = len(number)
+        stack.append(name)
+        for other in sorted(graph[name]):
+            if other not in number:
+                visit(other)
+                low[name] = min(low[name], low[other])
+            elif other in stack:
+                low[name] = min(low[name], number[other])
+        if low[name] == number[name]:
+            at = stack.index(name)
+            if len(stack) - at > 1:
+                found.append(sorted(stack[at:]))
+            del stack[at:]
+
+    for name in graph:
+        if name not in number:
+            visit(name)
+    return found
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    everything = modules()
+    known = {module.name for module in everything}
+
+    assert circles({module.name: imported_by(module, known) for module in everything}) == []
+
+
+def test_a_circle_is_found_however_long_it_is():
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
+    assert circles({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+
+
+def test_no_folder_holds_more_than_one_looks_over():
+    folders = Counter(str(path.parent) for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+
+    assert {folder: count for folder, count in folders.items() if count > MAX_FOLDER_FILES} == {}
+
+
+def test_nine_of_ten_functions_are_seen_at_a_glance():
+    functions = [
+        (node.end_lineno or 0) - node.lineno + 1
+        for module in modules()
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+
+    assert statistics.quantiles(functions, n=10)[-1] <= P90_FUNCTION_LINES
 
 
 def test_every_module_is_looked_at():

@@ -4,25 +4,13 @@ What never lives here: keys and tokens (keys.py, tokens.py), which method asks f
 """
 
 import math
+from collections.abc import Iterable
 from typing import Literal, get_args
 
 import falcon
-from msgspec import UNSET
 
 from api.access.rate_limits import Bucket
-from ledger.commands import Command
 from ledger.errors import LedgerError, UnavailableError
-from ledger.items.commands import PutItem
-from ledger.reservations.commands import (
-    ExtendReservation,
-    MakeReservation,
-    PurchaseReservation,
-    ReleaseItem,
-    ReleaseReservation,
-    ReserveItem,
-    ReturnPurchase,
-)
-from ledger.stock.commands import AddStock, PutFungible, RemoveStock
 
 # What a key may be allowed.
 Scope = Literal["catalog:write", "stock:write", "reservations:write", "read", "audit:read", "admin"]
@@ -94,33 +82,9 @@ class IssuerAwayError(UnavailableError):
         super().__init__("The keys of the tokens' issuer could not be read for too long.")
 
 
-_ALWAYS: dict[type[Command], Scope] = {
-    PutFungible: "catalog:write",
-    PutItem: "catalog:write",
-    AddStock: "stock:write",
-    RemoveStock: "stock:write",
-    MakeReservation: "reservations:write",
-    ReserveItem: "reservations:write",
-    ReleaseItem: "reservations:write",
-    ReleaseReservation: "reservations:write",
-    ExtendReservation: "reservations:write",
-    PurchaseReservation: "reservations:write",
-    ReturnPurchase: "stock:write",
-}
-
-
-def scopes_of(command: Command) -> tuple[Scope, ...]:
-    """All scopes that a command asks for: describing a product is one thing, saying what there is of it another."""
-    always = _ALWAYS[type(command)]
-    moves_stock = (isinstance(command, PutFungible) and command.amount_in_stock is not UNSET) or (
-        isinstance(command, PutItem) and command.sold is not UNSET
-    )
-    return (always, "stock:write") if moves_stock else (always,)
-
-
-def permit(caller: Caller, command: Command) -> None:
-    """Raises ForbiddenError for the first scope that the command asks for and the caller lacks."""
-    for scope in scopes_of(command):
+def permit(caller: Caller, wanted: Iterable[Scope]) -> None:
+    """Raises ForbiddenError for the first of the scopes that the caller lacks."""
+    for scope in wanted:
         if scope not in caller.scopes:
             raise ForbiddenError(caller.actor, scope)
 

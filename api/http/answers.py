@@ -2,22 +2,24 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import falcon
 import msgspec
 from msgspec import Struct
 
 from api.http import cursors, requests
-from api.resources.items.schemas import ItemAnswer
-from api.resources.reservations.schemas import ReservationAnswer, ShortageAnswer
-from api.resources.stock.schemas import FungibleAnswer
-from ledger.commands import Command
 from ledger.errors import LedgerError
 from ledger.outcome import Outcome
-from ledger.reservations.commands import MakeReservation
 
 _encoder = msgspec.json.Encoder()
+
+
+class Versioned(Protocol):
+    """What carries its version, which is its ETag."""
+
+    @property
+    def version(self) -> int: ...
 
 
 class Page(Struct, frozen=True):
@@ -41,9 +43,7 @@ def reflecting(position: int) -> Iterator[None]:
         raise
 
 
-def versioned(
-    req: falcon.Request, resp: falcon.Response, payload: FungibleAnswer | ItemAnswer, position: int, lapsed: int = 0
-) -> None:
+def versioned(req: falcon.Request, resp: falcon.Response, payload: Versioned, position: int, lapsed: int = 0) -> None:
     """Answer with an ETag; 304 to a GET whose If-None-Match names it (RFC 9110, 13.1.2).
 
     `lapsed` units are shown as free because their hold is over by the clock, which the version does not count yet.
@@ -64,29 +64,12 @@ def page(resp: falcon.Response, found: Sequence[tuple[str | int, Any]], limit: i
     answer(resp, Page([item for _, item in shown], next_cursor), position)
 
 
-def payload(command: Command, outcome: Outcome) -> tuple[int, Any]:
-    """Status and body of what a command left behind, the same for its single call and in a batch."""
-    product, stock, item, made = outcome.product, outcome.stock, outcome.item, outcome.reservation
-    if item is not None and product is not None:
-        return 200, ItemAnswer.of(product, item)
-    is_cart = isinstance(command, MakeReservation) and command.cart
-    if product is not None and stock is not None and not is_cart:
-        return 200, FungibleAnswer.of(product, stock, ReservationAnswer.of(made) if made else None)
-    assert made is not None, "a command leaves a product, an item or a reservation behind"
-    answered = ReservationAnswer.of(made)
-    if outcome.missing:
-        missing = [ShortageAnswer.of(short, {}) for short in outcome.missing]
-        answered = msgspec.structs.replace(answered, missing=missing)
-    return (201 if is_cart else 200), answered
-
-
-def handled(req: falcon.Request, resp: falcon.Response, command: Command, outcome: Outcome) -> Any:
-    """Answer a single call with what its command left behind; returns the body."""
-    resp.status, body = payload(command, outcome)
-    if isinstance(body, FungibleAnswer | ItemAnswer):
+def handled(req: falcon.Request, resp: falcon.Response, status: int, body: Any, outcome: Outcome) -> None:
+    """Answer a single call with what its command left behind."""
+    resp.status = status
+    if hasattr(body, "version"):
         versioned(req, resp, body, outcome.position)
     else:
         answer(resp, body, outcome.position)
     if outcome.replayed:
         resp.set_header("Idempotent-Replayed", "true")
-    return body

@@ -14,8 +14,11 @@ from api.access.scopes import (
     RateLimitedError,
     UnauthorizedError,
 )
+from api.resources.catalogue import problems as catalogue
+from api.resources.items import problems as items
+from api.resources.reservations import problems as reservations
 from api.resources.reservations.schemas import ShortageAnswer
-from ledger.catalogue.errors import OtherKindError, UnknownProductError
+from api.resources.stock import problems as stock
 from ledger.errors import (
     AbandonedError,
     BusyError,
@@ -27,34 +30,18 @@ from ledger.errors import (
     PreconditionFailedError,
     UnavailableError,
 )
-from ledger.items.errors import ItemHeldError, ItemSoldError, UnknownItemError
-from ledger.reservations.errors import (
-    NotHeldError,
-    ReservationEndedError,
-    ReservationIdTakenError,
-    UnknownReservationError,
-)
-from ledger.stock.errors import InsufficientStockError, StockLimitError
+from ledger.room import joined
+from ledger.stock.errors import InsufficientStockError
 
 logger = logging.getLogger(__name__)
 
-PROBLEMS: dict[type[LedgerError], tuple[int, str, str]] = {
+# What belongs to no business.
+_GENERAL: dict[type[LedgerError], tuple[int, str, str]] = {
     UnauthorizedError: (401, "unauthorized", "A valid key is needed"),
     ForbiddenError: (403, "forbidden", "The key does not allow this"),
     ForeignPageError: (403, "foreign-page", "Pages of that site may not call"),
     RateLimitedError: (429, "rate-limited", "Too many requests"),
     InvalidError: (422, "invalid", "The request is well-formed but invalid"),
-    UnknownProductError: (404, "unknown-product", "No such product"),
-    UnknownItemError: (404, "unknown-item", "No such item"),
-    UnknownReservationError: (404, "unknown-reservation", "No such reservation"),
-    OtherKindError: (409, "other-kind", "The product is of the other kind"),
-    InsufficientStockError: (409, "insufficient-stock", "Not enough is available"),
-    StockLimitError: (409, "stock-limit", "The stock would be too large"),
-    ItemHeldError: (409, "already-reserved", "The item is already reserved"),
-    ItemSoldError: (409, "already-sold", "The item is already sold"),
-    ReservationIdTakenError: (409, "reservation-id-taken", "The reservation exists with other content"),
-    ReservationEndedError: (409, "reservation-ended", "The reservation is over"),
-    NotHeldError: (409, "not-held", "The reservation does not hold that much"),
     AbandonedError: (409, "abandoned", "Another command of the batch was refused"),
     PreconditionFailedError: (412, "precondition-failed", "The precondition does not hold"),
     KeyReusedError: (422, "idempotency-key-reused", "The key was used with another request"),
@@ -63,6 +50,9 @@ PROBLEMS: dict[type[LedgerError], tuple[int, str, str]] = {
     DatabaseAwayError: (503, "database-away", "The database cannot be reached"),
     OutcomeUnknownError: (503, "outcome-unknown", "The outcome is not known yet"),
 }
+PROBLEMS: dict[type[LedgerError], tuple[int, str, str]] = joined(
+    [_GENERAL, catalogue.PROBLEMS, stock.PROBLEMS, items.PROBLEMS, reservations.PROBLEMS]
+)
 
 HTTP_SLUGS = {
     400: "bad-request",

@@ -4,7 +4,6 @@ import hashlib
 import re
 import time
 import uuid
-from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from http import HTTPMethod
 from typing import Any, Protocol, TypeVar
@@ -13,13 +12,9 @@ import falcon
 import msgspec
 from msgspec import UNSET, Struct
 
-from api.resources.reservations.schemas import LineBody
+from ledger.caller import set_deadline
 from ledger.commands import Key, Precondition
-from ledger.engine.batching import work_until
 from ledger.errors import BusyError, InvalidError
-from ledger.identifiers import identifier
-from ledger.reservations.commands import Line
-from ledger.reservations.reservations import summed
 
 MAX_BODY_BYTES = 1_048_576
 # Who waits longer for a thread is turned away; who gets through has an answer, of whatever kind, in time.
@@ -63,7 +58,7 @@ def check_wait(req: falcon.Request) -> None:
     arrived = req.env.setdefault("stockledger.arrived", now)
     if now - arrived > MAX_QUEUED_SECONDS:
         raise BusyError
-    work_until(arrived + MAX_ANSWER_SECONDS)
+    set_deadline(arrived + MAX_ANSWER_SECONDS)
 
 
 def stand_in(req: falcon.Request) -> AbstractContextManager[None]:
@@ -74,7 +69,7 @@ def stand_in(req: falcon.Request) -> AbstractContextManager[None]:
 
 def begin_work() -> None:
     """After a wait that the caller asked for, count the time for the answer from now."""
-    work_until(time.monotonic() + MAX_ANSWER_SECONDS)
+    set_deadline(time.monotonic() + MAX_ANSWER_SECONDS)
 
 
 def check_target(req: falcon.Request) -> None:
@@ -220,31 +215,6 @@ def known_parameters(req: falcon.Request, *names: str) -> None:
     unknown = sorted(set(req.params) - set(names))
     if unknown:
         raise InvalidError(dict.fromkeys(unknown, "is not known here"))
-
-
-def lines(bodies: Sequence[LineBody]) -> tuple[Line, ...]:
-    """A cart's lines, summed and in order; raises InvalidError naming each that is not just one of the two kinds."""
-    bad: dict[str, str] = {}
-    found = []
-    for number, line in enumerate(bodies):
-        try:
-            found.append(_line(line))
-        except InvalidError as error:
-            bad |= {f"lines[{number}].{member}": must for member, must in error.members["errors"].items()}
-    if bad:
-        raise InvalidError(bad)
-    return summed(found)
-
-
-def _line(line: LineBody) -> Line:
-    sku = identifier(line.sku, "sku")
-    if line.sn is not UNSET:
-        if line.quantity is not UNSET and line.quantity != 1:
-            raise InvalidError({"quantity": "must be 1 or left out where there is an sn"})
-        return Line(sku, 1, identifier(line.sn, "sn"))
-    if line.quantity is UNSET:
-        raise InvalidError({"quantity": "is missing"})
-    return Line(sku, line.quantity)
 
 
 def position(req: Query, name: str) -> int:

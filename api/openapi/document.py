@@ -7,14 +7,14 @@ from typing import Any
 
 import msgspec
 
+from api import rooms
 from api.http.routes import Route
 from api.openapi import problems, shapes
-from api.openapi.exact import EXACTLY, batch_body
+from api.openapi.exact import batch_body
 from api.openapi.headers import HEADERS, REQUIRED
 from api.openapi.model import JSON, Answer, Operation, Parameter, Shape
 from api.openapi.operations import OPERATIONS
 from api.openapi.parameters import REQUEST_ID
-from api.resources.batch import Intent
 
 _KEY = "key"
 _SECURITY = {
@@ -100,10 +100,10 @@ class Schemas:
         return self._named[id(shape)]
 
     def _complete(self) -> None:
-        for name, more in EXACTLY.items():
+        for name, more in rooms.EXACTLY.items():
             self.components[name] |= more
         body = self.components["BatchBody"]
-        self.components["BatchBody"] = batch_body(body, self.of(Intent))
+        self.components["BatchBody"] = batch_body(body, self.of(rooms.BATCH.shape))
         members = self.components["Statement"]["properties"]
         for name, types in shapes.statement_members().items():
             one = [schema for t in types if (schema := _portable(msgspec.json.schema(t)))]
@@ -116,7 +116,12 @@ class Schemas:
 def _types(operations: Iterable[Operation]) -> Iterable[Any]:
     """Every type that is somewhere in the document, each once."""
     found: dict[int, Any] = {}
-    named: list[Shape] = [problems.Problem, Intent, REQUEST_ID.shape, *(shape for shape, _ in HEADERS.values())]
+    named: list[Shape] = [
+        problems.Problem,
+        rooms.BATCH.shape,
+        REQUEST_ID.shape,
+        *(shape for shape, _ in HEADERS.values()),
+    ]
     named += [type_ for members in problems.MEMBERS.values() for type_ in members.values()]
     for operation in operations:
         named += [parameter.shape for parameter in operation.parameters]

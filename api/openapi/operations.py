@@ -1,16 +1,16 @@
 """Every call there is, in the order of the document; and those of the log, reports and operations."""
 
-from api.openapi import shapes
+from api import rooms
+from api.openapi import examples, shapes
 from api.openapi.model import JSON, Answer, Operation, Operations, Parameter
 from api.openapi.page import FILES
-from api.openapi.parameters import AFTER, DAYS, FILE, FORMAT, LIMIT, OF_SKU, PAST, SKU_PREFIX, WAIT, by
+from api.openapi.parameters import AFTER, DAYS, FILE, FORMAT, LIMIT, OF_SKU, PAST, SKU_PREFIX, WAIT, WRITE, by
 from api.openapi.reporting import report_shape
+from api.resources.batch import MAX_COMMANDS, BatchBody
 from api.resources.events import NDJSON
 from api.resources.health import Readiness
-from api.resources.items.operations import NON_FUNGIBLES
 from api.resources.reports import GROUPINGS, REPORTS
-from api.resources.reservations.operations import RESERVATIONS
-from api.resources.stock.operations import FUNGIBLES
+from ledger.room import joined
 
 _SUMMARIES = {
     "stock": "What there is now, by SKU",
@@ -123,4 +123,25 @@ DOCUMENTS: Operations = {
     ),
 }
 
-OPERATIONS: Operations = FUNGIBLES | NON_FUNGIBLES | RESERVATIONS | LOG | REPORTING | HEALTH | DOCUMENTS
+BATCHES: Operations = {
+    ("POST", "/api/batch"): Operation(
+        id="batch",
+        tag="Batches",
+        summary=f"Up to {MAX_COMMANDS} commands, each for itself or all or nothing",
+        text="In mode `each` a bad or refused command is told in its place, and the answer is 200 as a whole.",
+        parameters=WRITE,
+        body=BatchBody,
+        body_example=examples.BATCH,
+        needs_body=True,
+        answers={
+            200: Answer(
+                text="A result for each command.",
+                content={JSON: shapes.BatchAnswer},
+                headers=("Ledger-Position", "Idempotent-Replayed"),
+            )
+        },
+        problems=("batch-refused",),
+    ),
+}
+
+OPERATIONS: Operations = joined([rooms.OPERATIONS, BATCHES, LOG, REPORTING, HEALTH, DOCUMENTS])

@@ -1,20 +1,20 @@
 """Problem types: the schema of each, and the answer of each status. Slugs, statuses and titles are those of `api`."""
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from msgspec import Struct
 
 from api.access.scopes import Scope
 from api.http.problems import HTTP_SLUGS, OTHERS, PROBLEMS
 from api.openapi.model import Operation
+from api.resources.catalogue import problems as catalogue
 from api.resources.health import Details
-from api.resources.reservations.schemas import ShortageAnswer
+from api.resources.items import problems as items
+from api.resources.reservations import problems as reservations
+from api.resources.stock import problems as stock
 from api.server.responses import REFUSALS
-from ledger.catalogue.events import Kind
-from ledger.reservations.reservations import State
+from ledger.room import joined
 
 TYPE = "application/problem+json"
 
@@ -29,25 +29,17 @@ class Problem(Struct, frozen=True):
 
 
 # What each problem says beside its text.
-MEMBERS: Mapping[str, Mapping[str, Any]] = {
+_GENERAL: Mapping[str, Mapping[str, Any]] = {
     "forbidden": {"actor": str, "required_scopes": list[Scope]},
     "invalid": {"errors": dict[str, str]},
-    "unknown-product": {"sku": str},
-    "unknown-item": {"sku": str, "sn": str},
-    "unknown-reservation": {"reservation_id": UUID},
-    "other-kind": {"sku": str, "kind": Kind},
-    "insufficient-stock": {"sku": str, "requested": int, "available": int, "shortages": list[ShortageAnswer]},
-    "stock-limit": {"sku": str, "limit": int},
-    "already-reserved": {"sku": str, "sn": str, "reserved_until": datetime},
-    "already-sold": {"sku": str, "sn": str},
-    "reservation-id-taken": {"reservation_id": UUID},
-    "reservation-ended": {"reservation_id": UUID, "state": State},
-    "not-held": {"reservation_id": UUID, "sku": str, "sn": str | None, "requested": int, "available": int},
     "precondition-failed": {"version": int | None},
     "idempotency-key-reused": {"idempotency_key": str},
     "batch-refused": {"index": int, "problem": dict[str, Any]},
     "not-ready": {"checks": dict[str, bool], "details": Details | None},
 }
+MEMBERS: Mapping[str, Mapping[str, Any]] = joined(
+    [_GENERAL, catalogue.MEMBERS, stock.MEMBERS, items.MEMBERS, reservations.MEMBERS]
+)
 # What any call can meet, whatever it is; then what any write can, and what any with a body can.
 ALWAYS = (
     "bad-request",

@@ -9,15 +9,12 @@ import struct
 import time
 from socket import MSG_NOSIGNAL, SHUT_WR, SO_LINGER, SOL_SOCKET, socket
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from waitress.channel import HTTPChannel
 
 from api.server.parser import Parser, RequestTimeout
-from api.server.responses import ApplicationAnswer, Refusal
-
-if TYPE_CHECKING:
-    from api.server.server import Server
+from api.server.responses import ApplicationAnswer, Host, Refusal
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +36,23 @@ _send.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int]
 _send.restype = ctypes.c_ssize_t
 
 
+class Loop(Host, Protocol):
+    """The event loop that a connection is in (`api.server.server`)."""
+
+    draining: bool
+    draining_since: float
+    idle_seconds: float
+    slow_seconds: float
+
+    def add_task(self, channel: "Channel") -> None: ...
+
+    def watch(self, channel: "Channel") -> None: ...
+
+    def wake(self, channel: "Channel") -> None: ...
+
+
 class Channel(HTTPChannel):
-    """A connection in the loop of `Server`, which is woken by it only where there is something to do.
+    """A connection in the loop of its server, which is woken by it only where there is something to do.
 
     The loop's thread reads and closes; a pool thread runs `service` and writes.
     """
@@ -48,7 +60,7 @@ class Channel(HTTPChannel):
     task_class = ApplicationAnswer
     error_task_class = Refusal
     parser_class = Parser
-    server: "Server"
+    server: Loop  # type: ignore[assignment]  # the stub says BaseWSGIServer
     request: Parser | None
     requests: list[Parser]
     requests_lock: Lock

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from greenlet import getcurrent, greenlet
 
-from ledger.engine import batching
+from ledger import caller
 
 # How often the loop looks for requests that have waited in vain.
 LOOK_SECONDS = 0.05
@@ -27,7 +27,7 @@ class Parking:
         self.until = 0.0
 
 
-class InlineExecutor(batching.InlineExecutor):
+class InlineExecutor(caller.InlineExecutor):
     """Belongs to the thread that makes it; `wake_loop` has that thread call `go_on`, from any thread."""
 
     def __init__(self, wake_loop: Callable[[], None]) -> None:
@@ -38,7 +38,7 @@ class InlineExecutor(batching.InlineExecutor):
         self._looked_at = 0.0
         self._idle: list[greenlet] = []
         self._work: Callable[[], None] = _nothing
-        batching.wait_with(self)
+        caller.wait_with(self)
 
     def run_inline(self, work: Callable[[], None]) -> None:
         """Run `work`, which raises nothing, until it ends or has to wait."""

@@ -8,8 +8,9 @@ import logging
 import re
 import sys
 import uuid
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import msgspec
 from waitress.proxy_headers import PROXY_HEADERS
@@ -17,9 +18,6 @@ from waitress.task import ErrorTask, Task, WSGITask
 from waitress.utilities import InternalServerError, build_http_date
 
 from api.server.parser import MAX_BODY_BYTES, MAX_FIRST_LINE_BYTES, MAX_HEADER_BYTES, MAX_HEADER_FIELDS, Parser
-
-if TYPE_CHECKING:
-    from api.server.channel import Channel
 
 logger = logging.getLogger(__name__)
 
@@ -63,10 +61,31 @@ def _date(second: int) -> str:
     return f"Date: {build_http_date(second)}"
 
 
+class Host(Protocol):
+    """The server that a connection belongs to, as an answer sees it (`api.server.server`)."""
+
+    environ: dict[str, Any]
+    refused: Callable[[str, int, str, str], None]
+
+
+class Connection(Protocol):
+    """The connection that an answer is written to (`api.server.channel`)."""
+
+    addr: Any
+    requests: Sequence[Parser]
+    server: Host
+
+    def write_soon(self, data: bytes) -> int: ...
+
+    def is_last_answer(self) -> bool: ...
+
+    def check_client_disconnected(self) -> bool: ...
+
+
 class Answer(Task):
     """Writes an answer: head and first piece in one send (waitress: two), names and date from a cache."""
 
-    channel: "Channel"
+    channel: Connection  # type: ignore[assignment]  # the stub says HTTPChannel
     request: Parser  # type: ignore[assignment]  # the stub says Error
 
     def write(self, data: bytes) -> None:

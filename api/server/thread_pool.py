@@ -4,10 +4,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from api.server.channel import Channel
+
+class Served(Protocol):
+    """A connection with a request that waits to be answered."""
+
+    def serve(self) -> None: ...
 
 
 class Pool:
@@ -17,7 +20,7 @@ class Pool:
     """
 
     def __init__(self, threads: int) -> None:
-        self._waiting: SimpleQueue[Channel] = SimpleQueue()
+        self._waiting: SimpleQueue[Served] = SimpleQueue()
         self._guard = threading.Lock()
         self._spare = 0  # threads beyond those asked for, which end when they have served
         for _ in range(threads):
@@ -28,7 +31,7 @@ class Pool:
         """Channels that wait for a thread."""
         return self._waiting.qsize()
 
-    def add_task(self, channel: "Channel") -> None:
+    def add_task(self, channel: Served) -> None:
         self._waiting.put(channel)
 
     @contextmanager

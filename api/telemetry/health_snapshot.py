@@ -5,7 +5,7 @@ import time
 
 from msgspec import Struct
 
-from ledger.engine.batching import patience
+from ledger.caller import seconds_left
 from ledger.errors import LedgerError
 from ledger.store import migrate
 from ledger.store.connection import BoundedConnection
@@ -38,7 +38,7 @@ class Watch:
 
     def now(self) -> HealthSnapshot:
         """Waits no longer than its caller; while nobody can say, the database counts as away."""
-        if not self._guard.acquire(timeout=patience()):
+        if not self._guard.acquire(timeout=seconds_left()):
             return HealthSnapshot()
         try:
             if time.monotonic() - self._found_at > KEPT_SECONDS:

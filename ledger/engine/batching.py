@@ -1,4 +1,4 @@
-"""Batcher: callers each put a question and wait; one thread takes all that wait, without artificial delay, and
+"""Batching: callers each put a question and wait; one thread takes all that wait, without artificial delay, and
 answers them together. Under load the batches grow, so the cost of a round trip is shared and latency falls.
 """
 
@@ -7,56 +7,10 @@ import threading
 import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
+from ledger.caller import deadline, executor, seconds_left, set_deadline
 from ledger.errors import BusyError, DefectError, LedgerError, OutcomeUnknownError
-
-# How long a caller waits before it is told to come back.
-WAIT_SECONDS = 1.8
-
-
-class InlineExecutor(Protocol):
-    """How callers wait that are many to a thread: such a thread must not wait itself."""
-
-    def parking(self) -> Any:
-        """What stands for a wait of the caller that is at work now."""
-
-    def park(self, parking: Any, seconds: float) -> None:
-        """Let other callers work; returns when `wake` was called, or after some seconds."""
-
-    def wake(self, parking: Any) -> None:
-        """From any thread, also before `park` or long after."""
-
-
-class _Caller(threading.local):
-    """What a thread has been told of the caller it works for."""
-
-    until = float("inf")
-    carrier: InlineExecutor | None = None
-
-
-_caller = _Caller()
-
-
-def work_until(moment: float) -> None:
-    """Tell this thread when (time.monotonic) its caller will not wait any longer, having waited elsewhere already."""
-    _caller.until = moment
-
-
-def wait_with(carrier: InlineExecutor | None) -> None:
-    """Have the callers of this thread wait with `carrier`."""
-    _caller.carrier = carrier
-
-
-def runs_inline() -> bool:
-    """Whether this thread has many callers, so that it must not block."""
-    return _caller.carrier is not None
-
-
-def patience() -> float:
-    """Seconds that this thread's caller still waits, at most WAIT_SECONDS."""
-    return min(WAIT_SECONDS, max(0.0, _caller.until - time.monotonic()))
-
 
 Q = TypeVar("Q")
 A = TypeVar("A")
@@ -78,7 +32,7 @@ class Ticket(Generic[Q, A]):
         self.taken = False
         self.given_up = False
         self._result: A | LedgerError | None = None
-        self._inline_executor = _caller.carrier
+        self._inline_executor = executor()
         if self._inline_executor is None:
             self._done = threading.Lock()
             self._done.acquire()
@@ -98,9 +52,9 @@ class Ticket(Generic[Q, A]):
         if self._inline_executor is None:
             return self._done.acquire(timeout=seconds)
         if self._result is None and seconds > 0:
-            until = _caller.until
+            until = deadline()
             self._inline_executor.park(self._parking, seconds)
-            _caller.until = until  # others were carried by this thread meanwhile
+            set_deadline(until)  # others were carried by this thread meanwhile
         return self._result is not None
 
     def result(self) -> A:
@@ -162,7 +116,7 @@ class Batcher(Generic[Q, A]):
                 raise BusyError
             self._waiting += weight
         self._queue.put(ticket)
-        if not ticket.wait(patience()):
+        if not ticket.wait(seconds_left()):
             with self._guard:
                 ticket.given_up = True
                 taken = ticket.taken

@@ -7,9 +7,10 @@ So any number of these may run side by side: whoever comes second finds nothing 
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from typing import Protocol
 from uuid import UUID
 
-from ledger.engine.ledger import Ledger
+from ledger.commands import Command
 from ledger.errors import LedgerError
 from ledger.reservations.commands import ExpireReservation
 
@@ -25,8 +26,14 @@ logger = logging.getLogger(__name__)
 Due = Callable[[int], tuple[Sequence[UUID], float | None]]
 
 
+class Handles(Protocol):
+    """The ledger, as far as it is needed here."""
+
+    def handle_many(self, commands: Sequence[Command]) -> Sequence[object]: ...
+
+
 class Expiry:
-    def __init__(self, ledger: Ledger, due: Due) -> None:
+    def __init__(self, ledger: Handles, due: Due) -> None:
         self._ledger = ledger
         self._due = due
         self._stopping = threading.Event()

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from psycopg.errors import LockNotAvailable
 
-from ledger.engine.batching import patience
+from ledger.caller import seconds_left
 from ledger.errors import BusyError
 from ledger.facts import Entry
 from ledger.store.connection import BoundedConnection, lock_key
@@ -193,6 +193,6 @@ def _chunks(more: _More) -> Iterator[StoredEntry]:
         yield from chunk
         if len(chunk) < CHUNK_ENTRIES:
             return
-        if not patience():
+        if not seconds_left():
             raise BusyError
         after = chunk[-1].position

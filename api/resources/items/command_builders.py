@@ -3,7 +3,7 @@
 import uuid
 
 from api.http import requests
-from api.http.common_members import Common
+from api.http.service import Common
 from api.resources.items.schemas import ItemBody
 from ledger.catalogue.commands import ProductChanges
 from ledger.items.commands import ItemChanges, PutItem

@@ -4,12 +4,21 @@ from uuid import UUID
 
 from msgspec import UNSET, UnsetType
 
-from api.http.batch_members import OwnKey, _refuse
-from api.http.common_members import Common
+from api.http.batch_members import OwnKey, none_of, refuse_members
 from api.http.schemas import ReasonBody
-from api.http.service import Service
-from api.resources.reservations.command_builders import make_cart, release, release_item, reserve, reserve_item
+from api.http.service import Common, Service
+from api.resources.reservations.command_builders import (
+    extend,
+    make_cart,
+    purchase,
+    release,
+    release_item,
+    reserve,
+    reserve_item,
+    take_back,
+)
 from api.resources.reservations.schemas import CartBody, ExtendBody, Lines, LinesBody, ReserveBody
+from api.room import BatchCommand
 from ledger.commands import Command
 from ledger.errors import InvalidError
 from ledger.identifiers import Name, Quantity, identifier
@@ -53,15 +62,15 @@ class Return(LinesBody, tag_field="command", tag="return", frozen=True, kw_only=
 
 def _reserve(service: Service, intent: Reserve, common: Common) -> Command:
     if intent.lines is not UNSET:
-        _refuse(intent, "sku", "sn", "quantity")
+        refuse_members(intent, "sku", "sn", "quantity")
         cart = {field: getattr(intent, field) for field in ReserveBody.__struct_fields__}
         return make_cart(service, CartBody(lines=intent.lines, partial=intent.partial is True, **cart), common)
-    _refuse(intent, "partial")
+    refuse_members(intent, "partial")
     if intent.sku is UNSET:
         raise InvalidError({"sku": "is missing"})
     sku = identifier(intent.sku, "sku")
     if intent.sn is not UNSET:
-        _refuse(intent, "quantity")
+        refuse_members(intent, "quantity")
         return reserve_item(service, intent, sku, identifier(intent.sn, "sn"), common)
     if intent.quantity is UNSET:
         raise InvalidError({"quantity": "is missing"})
@@ -70,12 +79,52 @@ def _reserve(service: Service, intent: Reserve, common: Common) -> Command:
 
 def _release(_service: Service, intent: Release, common: Common) -> Command:
     if intent.reservation_id is not UNSET:
-        _refuse(intent, "sku", "sn")
+        refuse_members(intent, "sku", "sn")
         if intent.lines is UNSET:
             return release(intent, intent.reservation_id, common)
         body = LinesBody(lines=intent.lines, reason=intent.reason, reference=intent.reference)
         return release(body, intent.reservation_id, common)
-    _refuse(intent, "lines")
+    refuse_members(intent, "lines")
     if intent.sku is UNSET or intent.sn is UNSET:
         raise InvalidError({"reservation_id": "is missing, or sku and sn are"})
     return release_item(intent, identifier(intent.sku, "sku"), identifier(intent.sn, "sn"), common)
+
+
+def _extend(service: Service, intent: Extend, common: Common) -> Command:
+    return extend(service, intent, intent.reservation_id, common)
+
+
+def _purchase(_service: Service, intent: Purchase, common: Common) -> Command:
+    return purchase(intent, intent.reservation_id, common)
+
+
+def _return(_service: Service, intent: Return, common: Common) -> Command:
+    return take_back(intent, intent.reservation_id, common)
+
+
+BATCH = (
+    BatchCommand(
+        Reserve,
+        _reserve,
+        {
+            "anyOf": [
+                {"required": ["lines"], **none_of("sku", "sn", "quantity")},
+                {"required": ["sku", "quantity"], **none_of("lines", "sn", "partial")},
+                {"required": ["sku", "sn"], **none_of("lines", "quantity", "partial")},
+            ]
+        },
+    ),
+    BatchCommand(
+        Release,
+        _release,
+        {
+            "anyOf": [
+                {"required": ["reservation_id"], **none_of("sku", "sn")},
+                {"required": ["sku", "sn"], **none_of("reservation_id", "lines")},
+            ]
+        },
+    ),
+    BatchCommand(Extend, _extend),
+    BatchCommand(Purchase, _purchase),
+    BatchCommand(Return, _return),
+)

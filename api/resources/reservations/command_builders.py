@@ -4,13 +4,16 @@
 """
 
 import uuid
+from collections.abc import Sequence
 from uuid import UUID
 
-from api.http import requests
-from api.http.common_members import Common
+from msgspec import UNSET
+
 from api.http.schemas import ReasonBody
-from api.http.service import Service, fingerprint
-from api.resources.reservations.schemas import CartBody, ExtendBody, LinesBody, ReserveBody
+from api.http.service import Common, Service, fingerprint
+from api.resources.reservations.schemas import CartBody, ExtendBody, LineBody, LinesBody, ReserveBody
+from ledger.errors import InvalidError
+from ledger.identifiers import identifier
 from ledger.reservations.commands import (
     ExtendReservation,
     Line,
@@ -21,6 +24,7 @@ from ledger.reservations.commands import (
     ReserveItem,
     ReturnPurchase,
 )
+from ledger.reservations.reservations import summed
 
 
 def reserve(service: Service, body: ReserveBody, sku: str, quantity: int, common: Common) -> MakeReservation:
@@ -28,7 +32,7 @@ def reserve(service: Service, body: ReserveBody, sku: str, quantity: int, common
 
 
 def make_cart(service: Service, body: CartBody, common: Common) -> MakeReservation:
-    return _make(service, body, requests.lines(body.lines), common, cart=True, partial=body.partial)
+    return _make(service, body, _lines(body.lines), common, cart=True, partial=body.partial)
 
 
 def _make(
@@ -69,7 +73,7 @@ def release_item(body: ReasonBody, sku: str, sn: str, common: Common) -> Release
 
 def release(body: ReasonBody | LinesBody, reservation_id: UUID, common: Common) -> ReleaseReservation:
     """All that is still held, or the lines that the body names."""
-    lines = requests.lines(body.lines) if isinstance(body, LinesBody) else None
+    lines = _lines(body.lines) if isinstance(body, LinesBody) else None
     return ReleaseReservation(
         reservation_id=reservation_id, lines=lines, reason=body.reason, reference=body.reference, **common
     )
@@ -98,8 +102,33 @@ def purchase(body: ReasonBody, reservation_id: UUID, common: Common) -> Purchase
 def take_back(body: LinesBody, reservation_id: UUID, common: Common) -> ReturnPurchase:
     return ReturnPurchase(
         reservation_id=reservation_id,
-        lines=requests.lines(body.lines),
+        lines=_lines(body.lines),
         reason=body.reason,
         reference=body.reference,
         **common,
     )
+
+
+def _lines(bodies: Sequence[LineBody]) -> tuple[Line, ...]:
+    """A cart's lines, summed and in order; raises InvalidError naming each that is not just one of the two kinds."""
+    bad: dict[str, str] = {}
+    found = []
+    for number, line in enumerate(bodies):
+        try:
+            found.append(_line(line))
+        except InvalidError as error:
+            bad |= {f"lines[{number}].{member}": must for member, must in error.members["errors"].items()}
+    if bad:
+        raise InvalidError(bad)
+    return summed(found)
+
+
+def _line(line: LineBody) -> Line:
+    sku = identifier(line.sku, "sku")
+    if line.sn is not UNSET:
+        if line.quantity is not UNSET and line.quantity != 1:
+            raise InvalidError({"quantity": "must be 1 or left out where there is an sn"})
+        return Line(sku, 1, identifier(line.sn, "sn"))
+    if line.quantity is UNSET:
+        raise InvalidError({"quantity": "is missing"})
+    return Line(sku, line.quantity)

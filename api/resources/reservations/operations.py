@@ -7,7 +7,6 @@ from api.openapi import examples, shapes
 from api.openapi.answers import UNKNOWN
 from api.openapi.model import JSON, Answer, Operation, Operations
 from api.openapi.parameters import AFTER, OF_SKU, OWNER, PAGE, PAST, PATH, STATE, WRITE
-from api.resources.batch import MAX_COMMANDS, BatchBody
 from api.resources.reservations.schemas import CartBody, ExtendBody, LinesBody, ReservationAnswer
 from ledger.errors import LedgerError
 from ledger.items.errors import UnknownItemError
@@ -139,17 +138,5 @@ RESERVATIONS: Operations = {
         summary="What was purchased, in the order of the log, to be followed with `after`",
         parameters=(*PAGE, AFTER),
         answers=_page(shapes.FulfilmentRequest),
-    ),
-    ("POST", "/api/batch"): Operation(
-        id="batch",
-        tag="Batches",
-        summary=f"Up to {MAX_COMMANDS} commands, each for itself or all or nothing",
-        text="In mode `each` a bad or refused command is told in its place, and the answer is 200 as a whole.",
-        parameters=WRITE,
-        body=BatchBody,
-        body_example=examples.BATCH,
-        needs_body=True,
-        answers={200: Answer(text="A result for each command.", content={JSON: shapes.BatchAnswer}, headers=WRITTEN)},
-        problems=("batch-refused",),
     ),
 }

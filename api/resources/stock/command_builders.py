@@ -1,8 +1,8 @@
 """From what a caller asks of fungible stock to a command, the same for single calls, batches and imports."""
 
 from api.http import requests
-from api.http.common_members import Common
 from api.http.schemas import ReasonBody
+from api.http.service import Common
 from api.resources.stock.schemas import FungibleBody
 from ledger.catalogue.commands import ProductChanges
 from ledger.stock.commands import AddStock, PutFungible, RemoveStock

@@ -7,9 +7,8 @@ from urllib.parse import quote
 import falcon
 
 from api.http import answers, cursors, point_in_time, requests
-from api.http.common_members import Common
 from api.http.schemas import ReasonBody
-from api.http.service import Service, common, unconditional
+from api.http.service import Common, Service, common, unconditional
 from api.resources.reservations.command_builders import reserve
 from api.resources.reservations.schemas import ReserveBody
 from api.resources.stock.command_builders import add, put_fungible, remove

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from falcon.testing import Result, TestClient
 
-from ledger.engine.batching import work_until
+from ledger.caller import set_deadline
 from ledger.errors import BusyError
 from ledger.events import EVENTS
 from ledger.store import point_in_time
@@ -275,9 +275,9 @@ def test_a_fold_ends_with_its_caller_s_patience(conn: Connection, client: TestCl
     monkeypatch.setattr(point_in_time, "CHUNK_ENTRIES", 2)
     for price in range(1, 8):
         client.simulate_put(A, json={"unit_price_cents": price})
-    work_until(0)
+    set_deadline(0)
     try:
         with pytest.raises(BusyError):
             as_of.fungible(conn, "A", 7)
     finally:
-        work_until(float("inf"))
+        set_deadline(float("inf"))

@@ -11,8 +11,9 @@ import pytest
 
 from api.app import MAX_LIGHT_BYTES, is_light
 from api.server.inline_execution import InlineExecutor
-from ledger.engine import batching
-from ledger.engine.batching import Batcher, Ticket, patience, runs_inline, work_until
+from ledger import caller
+from ledger.caller import runs_inline, seconds_left, set_deadline
+from ledger.engine.batching import Batcher, Ticket
 from ledger.errors import BusyError, LedgerError, OutcomeUnknownError
 
 PATIENCE_SECONDS = 10.0
@@ -37,8 +38,8 @@ class Loop:
 @pytest.fixture
 def loop() -> Iterator[Loop]:
     yield Loop()
-    batching.wait_with(None)
-    work_until(float("inf"))
+    caller.wait_with(None)
+    set_deadline(float("inf"))
 
 
 class Answering:
@@ -88,7 +89,7 @@ def test_who_waits_in_vain_is_told_so_and_a_late_answer_wakes_nobody(loop: Loop,
     told: list[LedgerError | int] = []
 
     def ask(number: int, seconds: float) -> None:
-        work_until(time.monotonic() + seconds)
+        set_deadline(time.monotonic() + seconds)
         try:
             told.append(answering.batcher.ask(number))
         except LedgerError as error:
@@ -110,9 +111,9 @@ def test_each_keeps_its_own_deadline_while_others_are_carried(loop: Loop, answer
     left: list[float] = []
 
     def ask(seconds: float) -> None:
-        work_until(time.monotonic() + seconds)
+        set_deadline(time.monotonic() + seconds)
         answering.batcher.ask(1)
-        left.append(patience())
+        left.append(seconds_left())
 
     loop.carrier.run_inline(lambda: ask(100))
     loop.carrier.run_inline(lambda: ask(1))

@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from ledger.engine import batching
-from ledger.engine.batching import Batcher, Ticket, patience, work_until
+from ledger import caller
+from ledger.caller import seconds_left, set_deadline
+from ledger.engine.batching import Batcher, Ticket
 from ledger.errors import BusyError, DefectError, OutcomeUnknownError
 
 
@@ -36,7 +37,7 @@ class Doubling:
 @pytest.fixture(autouse=True)
 def _nobody_hurries() -> Iterator[None]:
     yield
-    work_until(float("inf"))
+    set_deadline(float("inf"))
 
 
 def held_up(doubling: Doubling, callers: ThreadPoolExecutor) -> None:
@@ -93,7 +94,7 @@ def test_who_comes_when_too_much_waits_is_turned_away_at_once():
 
 
 def test_who_gives_up_is_told_whether_it_was_begun(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(batching, "WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(caller, "WAIT_SECONDS", 0.2)
     doubling = Doubling()
     with ThreadPoolExecutor(8) as callers:
         begun = callers.submit(doubling.batcher.ask, 1)
@@ -112,14 +113,14 @@ def test_a_caller_that_has_waited_elsewhere_waits_less():
     doubling = Doubling()
     with ThreadPoolExecutor(8) as callers:
         held_up(doubling, callers)
-        work_until(time.monotonic() + 0.1)
+        set_deadline(time.monotonic() + 0.1)
         began = time.monotonic()
 
         with pytest.raises(BusyError):
             doubling.batcher.ask(2)
 
-        assert time.monotonic() - began < batching.WAIT_SECONDS / 2
-        assert patience() == 0
+        assert time.monotonic() - began < caller.WAIT_SECONDS / 2
+        assert seconds_left() == 0
         doubling.go.set()
     doubling.batcher.stop()
 

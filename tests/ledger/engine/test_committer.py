@@ -15,10 +15,10 @@ import pytest
 from msgspec import structs
 from msgspec.structs import replace
 
+from ledger import caller
 from ledger.catalogue.errors import UnknownProductError
 from ledger.catalogue.events import ProductRegistered
 from ledger.commands import Command, Key, Precondition
-from ledger.engine import batching
 from ledger.engine.committer import DefectError
 from ledger.engine.ledger import Ledger
 from ledger.errors import (
@@ -306,7 +306,7 @@ def test_who_gives_up_waiting_is_told_what_is_known(
 ):
     """One command is in a transaction and may be recorded yet; the one behind it never will be."""
     ledger.handle(PutFungible(sku="A"))
-    monkeypatch.setattr(batching, "WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(caller, "WAIT_SECONDS", 0.2)
 
     with ThreadPoolExecutor(2) as callers, held_up(conn, schema) as waiting:
         taken = callers.submit(result_of, ledger, AddStock(sku="A", quantity=1))

@@ -1,5 +1,0 @@
-"""api.http.common_members."""
-
-from typing import Any
-
-Common = dict[str, Any]
