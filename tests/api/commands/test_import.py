@@ -28,7 +28,7 @@ from ledger.store.connection import Connection, connect
 from projections.rebuilding.rebuild import Rebuild
 from tests.conftest import drop_ledger
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 RETAIL = ROOT / "examples" / "data" / "online-retail-2010-12-01-and-02.csv.gz"
 DOCUMENT = (ROOT / "docs" / "import.md").read_text()
 

@@ -14,7 +14,7 @@ from api.openapi.operations import OPERATIONS
 from api.resources.documents import FILES, POLICY
 from tests.service import RunningService, running_service
 
-STATIC = Path(__file__).parent.parent.parent / "api" / "openapi" / "static"
+STATIC = Path(__file__).parents[3] / "api" / "openapi" / "static"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 BROWSER_SECONDS = 60
 
