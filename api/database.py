@@ -7,6 +7,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from api.settings import Settings
 from ledger.store import roles
+from ledger.store.connection import READ_ONLY_OPTION
 from ledger.store.embedded.server import EmbeddedPostgres
 from ledger.store.migrate import migrate, require_current
 from projections.reporting import queries
@@ -48,4 +49,4 @@ def _migrated(url: str, schema: str, as_owner: bool) -> str:
 def _read_only(url: str, schema: str) -> str:
     require_current(url, schema)
     options = conninfo_to_dict(url).get("options") or ""
-    return make_conninfo(url, options=f"{options} -c default_transaction_read_only=on".strip())
+    return make_conninfo(url, options=f"{options} {READ_ONLY_OPTION}".strip())

@@ -9,7 +9,7 @@ from psycopg_pool import ConnectionPool, PoolTimeout, TooManyRequests
 from ledger.caller import runs_inline, seconds_left
 from ledger.errors import BusyError, DatabaseAwayError
 from ledger.store import point_in_time
-from ledger.store.connection import READ_SECONDS, BoundedConnection, NoAnswerError, connect, parameters
+from ledger.store.connection import READ_SECONDS, BoundedConnection, NoAnswerError, connect, parameters, state_settings
 from projections.head_watcher import HeadWatcher
 from projections.lookups import Lookups
 from projections.reporting.report_reader import ReportReader
@@ -26,7 +26,7 @@ class Reader:
     """Opens its connections in the background; make it after a fork, not before."""
 
     def __init__(self, url: str, schema: str, *, max_connections: int) -> None:
-        self.schema = schema
+        self._url, self.schema = url, schema
         self._failures = 0
         kwargs: dict[str, Any] = parameters(url, schema, "stockledger reader")
         self._pool: ConnectionPool[BoundedConnection] = ConnectionPool(
@@ -70,6 +70,7 @@ class Reader:
         return self._pool.get_stats().get("connections_errors", 0) > self._failures
 
     def _connected(self, conn: BoundedConnection) -> None:
+        state_settings(conn, self._url, self.schema)
         conn.answer_seconds = READ_SECONDS
         self._failures = self._pool.get_stats().get("connections_errors", 0)
 

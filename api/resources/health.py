@@ -10,6 +10,7 @@ from api.access.scopes import may
 from api.http import problems
 from api.http.service import Service
 from api.telemetry.health_snapshot import HealthSnapshot, Watch
+from ledger.engine.ledger import Ledger
 
 # Callers of a command have long given up by then.
 COMMITTER_STUCK_SECONDS = 5.0
@@ -64,6 +65,12 @@ class Live:
         resp.data = msgspec.json.encode({"status": "live"})
 
 
+def _is_well(ledger: Ledger) -> bool:
+    """Whether the committer of this process works, is not stuck, and its transactions do not all meet a defect."""
+    counters = ledger.counters
+    return ledger.is_alive() and counters.working_seconds() < COMMITTER_STUCK_SECONDS and not counters.is_defective()
+
+
 class Ready:
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -87,7 +94,7 @@ class Ready:
         return {
             "database": snapshot.database,
             "migrated": snapshot.migrated,
-            "committer": ledger.is_alive() and ledger.counters.working_seconds() < COMMITTER_STUCK_SECONDS,
+            "committer": _is_well(ledger),
             "expiry": expiry is not None and expiry.seconds <= service.expiry_lag_limit_seconds,
             "following": snapshot.migrated
             and all(lag.seconds <= service.follower_lag_limit_seconds for lag in snapshot.following),

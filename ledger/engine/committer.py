@@ -91,6 +91,7 @@ class Committer:
             if len(tickets) == 1:
                 ids = [command.request_id for command in tickets[0].question.commands[:1]]
                 logger.exception("a request failed", extra={"fields": {"request_id": "".join(ids)}})
+                self.counters.met_defect()
                 tickets[0].answer(DefectError())
                 return
             logger.exception("a transaction of %d requests failed; trying them one by one", len(tickets))

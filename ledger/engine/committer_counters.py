@@ -11,6 +11,10 @@ from ledger.outcome import Outcome
 
 Labels = tuple[str, ...]
 
+# From so many transactions in a row that met a defect the ledger counts as out of order, for so long after the last.
+DEFECTS_IN_A_ROW = 3
+DEFECT_SECONDS = 60.0
+
 
 class CommitterCounters:
     """`commands` by class of command and of refusal: Outcome when it was recorded, "replayed" when it had been before.
@@ -26,6 +30,7 @@ class CommitterCounters:
         self.transactions: Histogram[Labels] = Histogram(SECONDS)
         self.commits: Histogram[Labels] = Histogram(SECONDS)
         self._working_since: float | None = None
+        self._defects, self._last_defect_at = 0, 0.0
 
     def told(self, group: Group, results: Sequence[Result]) -> None:
         """Count commands by their results; for the thread that their caller waits in."""
@@ -51,6 +56,20 @@ class CommitterCounters:
         self._working_since = None
         if batch.commit_seconds is not None:
             self.commits.observe((), batch.commit_seconds)
+            self._defects = 0
+
+    def met_defect(self) -> None:
+        """A transaction for one caller has failed for a reason that nobody foresaw."""
+        self._defects += 1
+        self._last_defect_at = time.monotonic()
+
+    def is_defective(self) -> bool:
+        """Whether transactions fail one after another and none has committed since.
+
+        One caller's command alone may meet a defect, and it may come again; so it takes some in a row, and it counts
+        for a while only: then whoever routes requests sends some again, and they tell.
+        """
+        return self._defects >= DEFECTS_IN_A_ROW and time.monotonic() - self._last_defect_at < DEFECT_SECONDS
 
     def working_seconds(self) -> float:
         """How long the transaction that is at work has been, 0 when none is."""

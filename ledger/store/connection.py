@@ -64,17 +64,63 @@ class BoundedConnection(psycopg.Connection[tuple[Any, ...]]):
             raise NoAnswerError("the database did not answer in time") from error
 
 
+class UnfitError(psycopg.OperationalError):
+    """The database, or a pooler before it, does not do what this service relies on; the text says what, in one line."""
+
+
+# Marks a URL whose connections are only to read. A setting of our own, since PostgreSQL's own would have libpq take a
+# primary for a standby where the URL asks for `target_session_attrs`.
+READ_ONLY_OPTION = "-c stockledger.read_only=on"
+
+# What the code relies on, whatever the environment, the database, the role or the server say; as the server writes it.
+# How text and times are written and read, what a statement means, where names are found, what a transaction is.
+_STATED = {
+    "client_encoding": "UTF8",
+    "DateStyle": "ISO, MDY",
+    "IntervalStyle": "postgres",
+    "TimeZone": "UTC",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+    "standard_conforming_strings": "on",
+    "transform_null_equals": "off",
+    "array_nulls": "on",
+    "xmloption": "content",
+    "row_security": "on",
+    "default_transaction_isolation": "read committed",
+    "default_transaction_deferrable": "off",
+    "lock_timeout": f"{LOCK_TIMEOUT_MILLISECONDS}ms",
+    "statement_timeout": f"{STATEMENT_TIMEOUT_MILLISECONDS // 1000}s",
+    "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_MILLISECONDS // 1000}s",
+    "idle_session_timeout": "0",
+}
+# One round trip for every new connection states all of it and tells what came of it. What only a superuser may set is
+# looked at alone, and a wait for the disk that somebody has turned off is turned on: what is acknowledged is durable.
+_STATE = """
+SELECT
+    (SELECT array_agg(set_config(name, value, false) ORDER BY number)
+     FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS stated (name, value, number)),
+    CASE WHEN current_setting('synchronous_commit') = 'off' THEN set_config('synchronous_commit', 'on', false) END,
+    current_setting('server_encoding'),
+    current_setting('session_replication_role')
+"""
+NOT_UTF8 = (
+    "the database is encoded in {encoding}, and the ledger keeps text of every language: it needs one in UTF8, made by"
+    " CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0"
+)
+
+
 def parameters(url: str, schema: str, application_name: str) -> dict[str, Any]:
-    """Connection parameters for psycopg: those of `url`, with the schema as search path and limits on every wait."""
+    """Connection parameters for psycopg: those of `url`, with limits on every wait.
+
+    A connection that is opened with them is to be given to `state_settings` before anything else.
+    """
     given: dict[str, Any] = dict(conninfo_to_dict(url))
     options = [
         given.get("options") or "",
         f"-c search_path={schema}",
-        f"-c lock_timeout={LOCK_TIMEOUT_MILLISECONDS}",
         f"-c statement_timeout={STATEMENT_TIMEOUT_MILLISECONDS}",
-        f"-c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_MILLISECONDS}",
+        f"-c lock_timeout={LOCK_TIMEOUT_MILLISECONDS}",
         "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=1 -c tcp_keepalives_count=3",
-        "-c timezone=UTC",
     ]
     limits = {
         "connect_timeout": CONNECT_TIMEOUT_SECONDS,
@@ -83,8 +129,35 @@ def parameters(url: str, schema: str, application_name: str) -> dict[str, Any]:
         "keepalives_count": 3,
         "tcp_user_timeout": 5_000,
     }
-    named = {"application_name": application_name, "options": " ".join(filter(None, options))}
+    named = {
+        "application_name": application_name,
+        "options": " ".join(filter(None, options)),
+        "client_encoding": "UTF8",
+    }
     return {**limits, **given, **named}
+
+
+def state_settings(conn: psycopg.Connection[Any], url: str, schema: str, *, bounded: bool = False) -> None:
+    """Have a new connection do what the code relies on, whatever was configured; `bounded` limits each transaction.
+
+    Raises UnfitError where it does not: another encoding, or a pooler that keeps settings to itself.
+    """
+    stated = {**_STATED, "search_path": schema, "default_transaction_read_only": _read_only(url)}
+    if conn.info.server_version >= TRANSACTION_LIMIT_SINCE:
+        stated["transaction_timeout"] = f"{TRANSACTION_MILLISECONDS // 1000}s" if bounded else "0"
+    row = conn.execute(_STATE, [list(stated), list(stated.values())], prepare=False).fetchone()
+    found, _, encoding, replication = tuple(row.values()) if isinstance(row, dict) else row or ()
+    if encoding != "UTF8":
+        raise UnfitError(NOT_UTF8.format(encoding=encoding))
+    if replication != "origin":
+        raise UnfitError(f"session_replication_role is {replication} for this login, so nothing would guard the log")
+    wrong = [name for name, kept in zip(stated, found, strict=True) if kept != stated[name]]
+    if wrong or conn.info.encoding != "utf-8":
+        raise UnfitError(f"the server or a pooler does not keep settings of a session: {', '.join(wrong)}")
+
+
+def _read_only(url: str) -> str:
+    return "on" if READ_ONLY_OPTION in str(conninfo_to_dict(url).get("options") or "") else "off"
 
 
 def connect(
@@ -94,18 +167,17 @@ def connect(
 
     `answer_seconds` bounds each wait for an answer (NoAnswerError), and with it the server limits each transaction;
     without it, long statements may take their time.
-    Raises psycopg.OperationalError when the database cannot be reached within 2 s.
+    Raises psycopg.OperationalError when the database cannot be reached within 2 s, UnfitError among them.
     """
     connection = BoundedConnection.connect(
         **parameters(url, schema, application_name), autocommit=True, prepare_threshold=0
     )
     connection.answer_seconds = answer_seconds
-    if answer_seconds is not None and connection.info.server_version >= TRANSACTION_LIMIT_SINCE:
-        try:
-            connection.execute(f"SET transaction_timeout = {TRANSACTION_MILLISECONDS}".encode(), prepare=False)
-        except BaseException:
-            connection.close()
-            raise
+    try:
+        state_settings(connection, url, schema, bounded=answer_seconds is not None)
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

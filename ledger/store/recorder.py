@@ -7,7 +7,7 @@ advisory one, which does not fight VACUUM and needs no rights beyond INSERT; not
 lost COMMIT reports a conflict for what was written; nothing is NOTIFYed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -18,7 +18,7 @@ from psycopg import Cursor, sql
 from psycopg.rows import DictRow
 from psycopg.types.composite import CompositeInfo, register_composite
 
-from ledger.store.connection import LOCK_TIMEOUT_MILLISECONDS, lock_key, parameters
+from ledger.store.connection import LOCK_TIMEOUT_MILLISECONDS, lock_key, parameters, state_settings
 from ledger.store.hash_chain import digests_after
 from ledger.store.migrate import MigrationError
 from ledger.store.roundtrip import RoundTrip
@@ -64,12 +64,23 @@ class LedgerDatastore(PostgresDatastore):
     """The library's connection pool, for text stream names, opened with this service's connection parameters."""
 
     def __init__(self, url: str, schema: str, *, pool_size: int = 1) -> None:
+        self._url = url
         super().__init__("", "", "", "", "", schema=schema, originator_id_type="text", pool_size=pool_size)
         # The library takes five parts of an address; a URL may hold more (TLS, options, several hosts).
         assert isinstance(self.pool.kwargs, dict)
         for part in ("dbname", "host", "port", "user", "password"):
             del self.pool.kwargs[part]
         self.pool.kwargs.update(parameters(url, schema, "stockledger log"))
+
+    def after_connect_func(self) -> Callable[[psycopg.Connection[Any]], None]:
+        """What the library's pool does with a new connection: the same as everywhere else."""
+        url, schema = self._url, self.schema
+
+        def after_connect(conn: psycopg.Connection[Any]) -> None:
+            conn.autocommit = True
+            state_settings(conn, url, schema)
+
+        return after_connect
 
     def register_type_adapters(self) -> None:
         """The library asks the database here already; ours does so with the first connection (`LedgerRecorder.adapt`).

@@ -35,7 +35,6 @@ def copy_tables(
     that none is exchanged for a rebuilt one meanwhile. `begin` is told each table, `moved` how many rows it gave.
     """
     conn.execute(SNAPSHOT)
-    conn.execute("SET LOCAL datestyle TO ISO")
     conn.execute(sql.SQL("SET LOCAL statement_timeout TO {}").format(sql.Literal(f"{COPY_MINUTES}min")))
     conn.execute(_LOCK.format(tables=sql.SQL(", ").join(sql.Identifier(table.name) for table in tables)))
     position = head(conn)

@@ -8,11 +8,14 @@ from psycopg import sql
 
 from api.app import create_app
 from api.http.service import Service
+from ledger.engine import committer_counters
+from ledger.engine.committer_counters import DEFECTS_IN_A_ROW, CommitterCounters
 from ledger.engine.ledger import Ledger
 from ledger.errors import BusyError
 from ledger.stock.commands import AddStock
 from ledger.store.connection import Connection, connect, lock_key
 from projections.reader import Reader
+from projections.stock import stock_levels
 from tests.chaos.proxy import Proxy
 from tests.chaos.service import wait_until
 
@@ -113,3 +116,32 @@ def test_probes_that_come_often_ask_the_database_once(
     conn.execute("DELETE FROM schema_migrations")
 
     assert failing(client) == set()
+
+
+def test_a_ledger_in_which_every_commit_meets_a_defect_is_not_ready(
+    service_url: str, schema: str, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+):
+    reader = Reader(service_url, schema, max_connections=2)
+    client = testing.TestClient(create_app(Service(ledger, reader, 3600)))
+    client.simulate_put("/api/fungible/A")
+    with monkeypatch.context() as broken:
+        broken.setattr(stock_levels.MODEL, "write", lambda *_: 1 / 0)
+        for _ in range(2):
+            assert client.simulate_post("/api/fungible/A/add/1").status_code == 500
+        assert failing(client) == set(), "one caller's command alone may meet a defect"
+        assert client.simulate_post("/api/fungible/A/add/1").status_code == 500
+        assert failing(client) == {"committer"}
+
+    assert client.simulate_post("/api/fungible/A/add/1").status_code == 200
+    assert failing(client) == set()
+    reader.close()
+
+
+def test_a_defect_of_long_ago_does_not_count(service_url: str, schema: str, monkeypatch: pytest.MonkeyPatch):
+    counters = CommitterCounters()
+    for _ in range(DEFECTS_IN_A_ROW):
+        counters.met_defect()
+    assert counters.is_defective()
+
+    monkeypatch.setattr(committer_counters, "DEFECT_SECONDS", 0.0)
+    assert not counters.is_defective()

@@ -87,6 +87,7 @@ class EmbeddedPostgres:
         call: the kernel ties the server's life to the thread that forked it. Raises EmbeddedPostgresError.
         """
         _refuse_other_threads()
+        _forget_libpqs_environment()
         with _advice(data_dir):
             postgres = cls(cluster.claim_folder(data_dir), settings or {})
             postgres._own_or_share()
@@ -240,6 +241,15 @@ class EmbeddedPostgres:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def _forget_libpqs_environment() -> None:
+    """Of what PGHOSTADDR, PGSERVICE, PGSSLMODE and their like say of other servers, nothing is meant for this one.
+
+    libpq reads them whenever it connects, so they leave this process and all that it starts.
+    """
+    for name in [name for name in os.environ if name.startswith("PG")]:
+        del os.environ[name]
 
 
 def _refuse_other_threads() -> None:

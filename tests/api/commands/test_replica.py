@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import quote
 
 import psycopg
 import pytest
@@ -16,7 +17,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from api.cli import main
 from ledger.engine.ledger import Ledger
 from ledger.stock.commands import PutFungible
-from ledger.store.connection import Connection
+from ledger.store.connection import READ_ONLY_OPTION, Connection, connect
 from ledger.store.embedded.binaries import find_binaries
 from ledger.store.embedded.os_user import account_for, run, spawn
 from tests.service import data_folder
@@ -116,3 +117,29 @@ def test_reading_never_migrates(
         assert main(command) == 1
         assert "is not migrated" in capsys.readouterr().err
     assert conn.execute("SELECT count(*) FROM schema_migrations WHERE version = 1").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("attributes", ["read-write", "primary", "any", "prefer-standby"])
+def test_what_only_reads_takes_a_url_with_several_hosts(
+    attributes: str,
+    replica: str,
+    postgres_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+):
+    """As a failover setup gives it: whichever of the hosts is what the URL asks for."""
+    primary, standby = conninfo_to_dict(postgres_url), conninfo_to_dict(replica)
+    hosts = f"host={standby['host']},{primary['host']}&port={standby['port']},{primary['port']}"
+    url = f"postgresql://{primary['user']}@/{primary['dbname']}?{hosts}&target_session_attrs={attributes}"
+    monkeypatch.setenv("DATABASE_URL", url)
+
+    commands = (["verify"], ["status"], ["report", "stock"], ["history", "A"], ["export", str(tmp_path / "log")])
+    assert {words[0]: main(words) for words in commands} == dict.fromkeys([words[0] for words in commands], 0)
+    assert "read-only" not in capsys.readouterr().err
+
+
+def test_a_session_that_only_reads_cannot_write(replica: str, postgres_url: str, schema: str):
+    url = f"{postgres_url}&options={quote(READ_ONLY_OPTION)}"
+    with connect(url, schema) as conn, pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+        conn.execute("CREATE TABLE written ()")

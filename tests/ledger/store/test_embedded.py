@@ -429,3 +429,44 @@ def test_the_log_is_bounded(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> 
             rows(postgres, "SELECT * FROM nowhere")
     assert "nowhere" in (data_dir / "postgres.log").read_text().splitlines()[0]  # not behind a hole
     assert "ready to accept connections" in (data_dir / "postgres.log.1").read_text()
+
+
+def test_it_takes_no_word_from_the_environment_of_libpq(data_dir: Path, tmp_path: Path) -> None:
+    """What an administrator's shell says of another server: its address, service, options, demands."""
+    (tmp_path / "service.conf").write_text(
+        "[elsewhere]\nhost=/nowhere\nport=1\ndbname=other\noptions=-c search_path=x\n"
+    )
+    led_astray = {
+        "PGHOSTADDR": "127.0.0.2",
+        "PGSERVICE": "elsewhere",
+        "PGSERVICEFILE": str(tmp_path / "service.conf"),
+        "PGTARGETSESSIONATTRS": "standby",
+        "PGREQUIREAUTH": "scram-sha-256",
+        "PGOPTIONS": "-c default_transaction_read_only=on",
+        "PGDATESTYLE": "German",
+        "PGCLIENTENCODING": "LATIN1",
+        "PGDATA": "/nowhere",
+        "PGPORT": "1",
+        "PGDATABASE": "other",
+        "PGUSER": "nobody",
+    }
+    program = f"""
+from pathlib import Path
+from ledger.store.connection import connect
+from ledger.store.embedded.server import EmbeddedPostgres
+from ledger.store.migrate import migrate
+with EmbeddedPostgres.start(Path({str(data_dir)!r}), settings={QUICK!r}) as postgres:
+    migrate(postgres.url, "ledger")
+    with connect(postgres.url, "ledger") as conn:
+        print(conn.execute("SELECT count(*) > 0 FROM schema_migrations").fetchone())
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | led_astray,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (ran.stdout, ran.returncode) == ("(True,)\n", 0), ran.stderr
