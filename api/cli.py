@@ -1,6 +1,7 @@
 """The command line: its commands, their flags, and what becomes of errors."""
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -28,6 +29,11 @@ from ledger.export.manifest import ExportError
 from ledger.store.embedded.server import EmbeddedPostgresError
 from ledger.store.keys import KeyRefusedError
 from ledger.store.migrate import MigrationError
+
+logger = logging.getLogger(__name__)
+
+# As sysexits.h has it for an internal software error.
+DEFECT_STATUS = 70
 
 
 class Command(NamedTuple):
@@ -111,7 +117,7 @@ COMMANDS = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run `stockledger`; returns the exit status: 0, 1 when something failed, 2 for a bad setting."""
+    """Run `stockledger`; returns the exit status: 0, 1 when something failed, 2 for a bad setting, 70 for a defect."""
     parsed = _parser().parse_args(arguments)
     try:
         command: Command = parsed.command
@@ -125,7 +131,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"stockledger: {error}", file=sys.stderr)
     except psycopg.OperationalError as error:
         print(f"stockledger: the database cannot be used: {str(error).strip().splitlines()[0]}", file=sys.stderr)
+    except Exception as error:
+        return _tell_defect(parsed.command.name, error)
     return 1
+
+
+def _tell_defect(command: str, error: Exception) -> int:
+    """What nobody foresaw: one line for whoever typed the command, the traceback for whoever mends it."""
+    logger.exception("%s met a defect", command)
+    print(
+        f"stockledger: {command} met a defect of its own ({type(error).__name__}): the log above has it in full; what"
+        " was committed stays, and the same command may be run again. Please report it with that log.",
+        file=sys.stderr,
+    )
+    return DEFECT_STATUS
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -133,7 +152,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="stockledger",
         description="An event-sourced inventory ledger with reservations.",
         epilog="Settings, by environment or by a command's flags, of which the flag wins: "
-        + ", ".join(f"{setting.name} ({setting.flag})" for setting in SETTINGS),
+        + ", ".join(f"{setting.name} ({setting.flag})" for setting in SETTINGS)
+        + ". Exit status: 0 done, 1 it failed or something is off, 2 a bad setting or argument, 70 a defect.",
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for command in COMMANDS:
