@@ -49,16 +49,29 @@ class Settings(Struct, frozen=True, kw_only=True):
 
 
 class Setting(Struct, frozen=True):
-    """`name` is the environment variable; the flag is the same without the prefix, in lower case."""
+    """One setting, said once: `--help`, docs/settings.md and the check at start are made of it.
+
+    `name` is the environment variable; the flag is the same without the prefix, in lower case. `parse` checks a text
+    and gives the value, or raises SettingError with what it must be. `member` is where Settings has it; without it, it
+    is called as the flag is. `shown` is the default as people read it, where it depends on the host; `absent` is the
+    value where there is no text.
+    """
 
     name: str
     default: str
     help: str
     parse: Callable[[str], Any]
+    member: str = ""
+    shown: str = ""
+    absent: Any = None
 
     @property
     def flag(self) -> str:
         return "--" + self.name.removeprefix("STOCKLEDGER_").lower().replace("_", "-")
+
+    @property
+    def kept_as(self) -> str:
+        return self.member or self.name.removeprefix("STOCKLEDGER_").lower()
 
 
 def _whole(low: int, high: int) -> Callable[[str], int]:
@@ -150,33 +163,59 @@ def _default_workers() -> str:
 SETTINGS = (
     Setting("STOCKLEDGER_HOST", "127.0.0.1", "address to listen on", _host),
     Setting("STOCKLEDGER_PORT", "8000", "port to listen on (0: any free one)", _whole(0, 65_535)),
-    Setting("STOCKLEDGER_DATA_DIR", _default_data_dir(), "folder of the embedded PostgreSQL", _folder),
-    Setting("STOCKLEDGER_WORKERS", _default_workers(), "HTTP processes; one per core, at most 4", _whole(1, 64)),
-    Setting("STOCKLEDGER_THREADS", "32", "threads of each HTTP process", _whole(1, 256)),
+    Setting(
+        "STOCKLEDGER_DATA_DIR",
+        _default_data_dir(),
+        "folder of the embedded PostgreSQL",
+        _folder,
+        shown="~/.local/share/stockledger; root: /var/lib/stockledger",
+    ),
+    Setting(
+        "STOCKLEDGER_WORKERS", _default_workers(), "HTTP processes", _whole(1, 64), shown="one per core, at most 4"
+    ),
+    Setting(
+        "STOCKLEDGER_THREADS",
+        "32",
+        "threads of each HTTP process, for lists, batches and the like: single calls need none",
+        _whole(1, 256),
+    ),
     Setting("STOCKLEDGER_SCHEMA", "stockledger", "schema that holds this ledger: one schema, one ledger", _schema),
     Setting(
         "STOCKLEDGER_RESERVATION_TTL",
         "3600",
         "seconds that a reservation lasts when the caller does not say",
         _whole(1, MAX_TTL_SECONDS),
+        member="reservation_ttl_seconds",
     ),
     Setting(
         "STOCKLEDGER_IDEMPOTENCY_DAYS", "7", "days that answers are kept for their Idempotency-Key", _whole(1, 365)
     ),
-    Setting("STOCKLEDGER_AUTH", "auto", "on: requests need a key; auto: off on the loopback with embedded data", _auth),
-    Setting("STOCKLEDGER_RATE_LIMIT", "0", "requests a second that a key may make; 0: no limit", _whole(0, 1_000_000)),
+    Setting(
+        "STOCKLEDGER_AUTH",
+        "auto",
+        "on: requests need a key; off: none, on the loopback only; auto: off there with embedded data, else on",
+        _auth,
+    ),
+    Setting(
+        "STOCKLEDGER_RATE_LIMIT",
+        "0",
+        "requests a second that a key may make, over all processes; 0: as many as it likes",
+        _whole(0, 1_000_000),
+    ),
     Setting("STOCKLEDGER_RATE_BURST", "100", "requests that it may make at once before that", _whole(1, 1_000_000)),
     Setting(
         "STOCKLEDGER_EXPIRY_LAG_LIMIT",
         "60",
         "seconds that expired reservations may wait to be written down while the service counts as ready",
         _whole(1, MAX_TTL_SECONDS),
+        member="expiry_lag_limit_seconds",
     ),
     Setting(
         "STOCKLEDGER_FOLLOWER_LAG_LIMIT",
         "300",
-        "seconds that the read models of reports may be behind while the service counts as ready",
+        "seconds that the read models of reports may be behind while it counts as ready",
         _whole(1, MAX_TTL_SECONDS),
+        member="follower_lag_limit_seconds",
     ),
     Setting(
         "STOCKLEDGER_LOG",
@@ -185,17 +224,38 @@ SETTINGS = (
         _one_of("auto", "json", "text"),
     ),
     Setting(
-        "STOCKLEDGER_LOG_LEVEL", "info", "least level that is logged", _one_of("debug", "info", "warning", "error")
+        "STOCKLEDGER_LOG_LEVEL", "info", "debug, info, warning or error", _one_of("debug", "info", "warning", "error")
     ),
-    Setting("STOCKLEDGER_ACCESS_LOG", "off", "on: a log line for every request, not only those that fail", _switch),
+    Setting(
+        "STOCKLEDGER_ACCESS_LOG",
+        "off",
+        "on: a log line for every request, not only those that fail or are slow",
+        _switch,
+    ),
     Setting("STOCKLEDGER_SLOW_MS", "1000", "milliseconds from which a request is logged as slow", _whole(1, 60_000)),
-    Setting("STOCKLEDGER_TRACES", "off", "on: OpenTelemetry traces, to where OTEL_... variables say", _switch),
-    Setting("STOCKLEDGER_CORS_ORIGINS", "", "origins of pages that may call, with commas between them", _origins),
-    Setting("STOCKLEDGER_JWT_ISSUER", "", "issuer (iss) whose tokens count beside keys", _visible),
-    Setting("STOCKLEDGER_JWT_AUDIENCE", "", "audience (aud) that they must name", _visible),
+    Setting(
+        "STOCKLEDGER_TRACES",
+        "off",
+        "on: OpenTelemetry traces, to where OTEL_... variables say; needs stockledger[otel]",
+        _switch,
+    ),
+    Setting(
+        "STOCKLEDGER_CORS_ORIGINS",
+        "",
+        "origins of pages in browsers that may call, with commas between them",
+        _origins,
+        absent=(),
+    ),
+    Setting(
+        "STOCKLEDGER_JWT_ISSUER",
+        "",
+        "issuer whose tokens (JWT) count beside keys; with the next two, and the extra jwt",
+        _visible,
+    ),
+    Setting("STOCKLEDGER_JWT_AUDIENCE", "", "audience that they must name", _visible),
     Setting("STOCKLEDGER_JWT_KEYS", "", "https URL or file of the issuer's keys (JWKS)", _visible),
     Setting("STOCKLEDGER_JWT_SCOPE_CLAIM", "scope", "claim of theirs that holds the scopes", _visible),
-    Setting("DATABASE_URL", "", "PostgreSQL to use, postgresql://...; without it the embedded one", _url),
+    Setting("DATABASE_URL", "", "PostgreSQL 15 or later to use; without it the embedded one", _url),
 )
 
 
@@ -208,33 +268,17 @@ def read_settings(flags: Mapping[str, str | None], environment: Mapping[str, str
         if text is None:
             text = environment.get(setting.name, "").strip() or setting.default
         try:
-            values[setting.name] = setting.parse(text) if text or is_flag else None
+            values[setting.kept_as] = setting.parse(text) if text or is_flag else setting.absent
         except SettingError as error:
             # The text itself is not repeated: a database URL may hold a password.
             raise SettingError(f"{setting.name} {error}") from None
-    return Settings(
-        host=values["STOCKLEDGER_HOST"],
-        port=values["STOCKLEDGER_PORT"],
-        data_dir=values["STOCKLEDGER_DATA_DIR"],
-        workers=values["STOCKLEDGER_WORKERS"],
-        threads=values["STOCKLEDGER_THREADS"],
-        schema=values["STOCKLEDGER_SCHEMA"],
-        reservation_ttl_seconds=values["STOCKLEDGER_RESERVATION_TTL"],
-        idempotency_days=values["STOCKLEDGER_IDEMPOTENCY_DAYS"],
-        auth=values["STOCKLEDGER_AUTH"],
-        rate_limit=values["STOCKLEDGER_RATE_LIMIT"],
-        rate_burst=values["STOCKLEDGER_RATE_BURST"],
-        cors_origins=values["STOCKLEDGER_CORS_ORIGINS"] or (),
-        jwt_issuer=values["STOCKLEDGER_JWT_ISSUER"],
-        jwt_audience=values["STOCKLEDGER_JWT_AUDIENCE"],
-        jwt_keys=values["STOCKLEDGER_JWT_KEYS"],
-        jwt_scope_claim=values["STOCKLEDGER_JWT_SCOPE_CLAIM"],
-        expiry_lag_limit_seconds=values["STOCKLEDGER_EXPIRY_LAG_LIMIT"],
-        follower_lag_limit_seconds=values["STOCKLEDGER_FOLLOWER_LAG_LIMIT"],
-        log=values["STOCKLEDGER_LOG"],
-        log_level=values["STOCKLEDGER_LOG_LEVEL"],
-        access_log=values["STOCKLEDGER_ACCESS_LOG"],
-        slow_ms=values["STOCKLEDGER_SLOW_MS"],
-        traces=values["STOCKLEDGER_TRACES"],
-        database_url=values["DATABASE_URL"],
-    )
+    return Settings(**values)
+
+
+def table() -> str:
+    """The settings as docs/settings.md has them: Markdown, a row for each."""
+    rows = ["| name | flag | default | meaning |", "| --- | --- | --- | --- |"]
+    for setting in SETTINGS:
+        default = setting.shown or setting.default or "-"
+        rows.append(f"| `{setting.name}` | `{setting.flag}` | {default} | {setting.help} |")
+    return "\n".join(rows) + "\n"

@@ -1,13 +1,13 @@
 """`stockledger expire`: writes down that reservations are over, and forgets old idempotency keys."""
 
 import argparse
-import signal
 import time
 from collections.abc import Sequence
 from functools import partial
 from uuid import UUID
 
 from api.database import database
+from api.server.until_stopped import until_stopped
 from api.settings import Settings
 from api.telemetry import sources
 from api.telemetry.process import Telemetry
@@ -47,16 +47,8 @@ def work(settings: Settings, url: str, telemetry: Telemetry | None = None) -> No
         return reader.read(lambda conn: reservations.due(conn, limit))
 
     expiry = Expiry(ledger, due)
-    before = {s: signal.signal(s, lambda *_: expiry.stop()) for s in _heeded()}
     try:
-        expiry.run()
+        until_stopped(expiry.run, expiry.stop)
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
         ledger.close()
         reader.close()
-
-
-def _heeded() -> list[signal.Signals]:
-    """A supervised process ignores SIGINT, which its parent turns into SIGTERM, and must go on doing so."""
-    return [s for s in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(s) != signal.SIG_IGN]

@@ -1,9 +1,9 @@
 """`stockledger follow`: keeps the read models that follow the log, and that reports are made from."""
 
 import argparse
-import signal
 
 from api.database import database
+from api.server.until_stopped import until_stopped
 from api.settings import Settings
 from projections.following.projection_runner import Follower
 
@@ -19,11 +19,4 @@ def run(settings: Settings, _chosen: argparse.Namespace) -> int:
 def work(settings: Settings, url: str) -> None:
     """Work until SIGTERM or SIGINT; of any number that run side by side one leads, and another takes over from it."""
     follower = Follower(url, settings.schema)
-    # A supervised process ignores SIGINT, which its parent turns into SIGTERM, and must go on doing so.
-    heeded = [s for s in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(s) != signal.SIG_IGN]
-    before = {s: signal.signal(s, lambda *_: follower.stop()) for s in heeded}
-    try:
-        follower.run()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    until_stopped(follower.run, follower.stop)

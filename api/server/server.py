@@ -7,7 +7,6 @@ What never does: one connection's protocol (channel.py), the threads that answer
 
 import logging
 import select
-import signal
 import socket
 import threading
 import time
@@ -25,6 +24,7 @@ from api.server.inline_execution import LOOK_SECONDS, InlineExecutor
 from api.server.parser import Parser
 from api.server.responses import base_environ
 from api.server.thread_pool import Pool
+from api.server.until_stopped import until_stopped
 
 __all__ = ["WSGIApplication", "open_socket", "serve_worker"]
 
@@ -72,19 +72,12 @@ def serve_worker(
     The drain calls `on_drain`, takes no new connections, answers every request that has arrived, closes connections
     that stay silent, and gives up after `drain_seconds`. A connection silent for `idle_seconds` is closed at any time;
     a request has `slow_seconds` to arrive, and of an answer a client has to take 1 KiB a second over that time.
-    Requests of which `carried` is true run in the loop's thread, see carrier.py; the others in one of `threads`.
+    Requests of which `runs_inline` is true run in the loop's thread, see inline_execution.py; the others in one of `threads`.
     """
     server = Server(app, sock, threads=threads, runs_inline=runs_inline, idle_seconds=idle_seconds)
     server.slow_seconds = slow_seconds
     on_start(server)
-    # A supervised worker ignores SIGINT (see supervisor.py) and must go on doing so.
-    heeded = [number for number in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.signal(number, lambda *_: server.drain()) for number in heeded}
-    try:
-        server.serve(drain_seconds, on_drain)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    until_stopped(lambda: server.serve(drain_seconds, on_drain), server.drain)
 
 
 class Server(TcpWSGIServer):

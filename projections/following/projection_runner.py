@@ -13,7 +13,8 @@ from typing import NamedTuple
 import psycopg
 
 from ledger.facts import Entry
-from ledger.store.connection import BoundedConnection, connect, lock_key
+from ledger.store.connection import BoundedConnection
+from ledger.store.leadership import lead
 from ledger.store.log import read
 from ledger.store.roundtrip import ask_one, transaction
 from projections.following import movements_daily, valuations_daily
@@ -28,7 +29,6 @@ RETRY_FAILED_SECONDS = 60.0
 ANSWER_SECONDS = 10.0
 MAX_ERROR_LENGTH = 1_000
 
-_LEAD = "SELECT pg_try_advisory_lock($1)"
 _ENROL = "INSERT INTO following (name) SELECT unnest($1::text[]) ON CONFLICT DO NOTHING"
 _PROGRESS = """
 SELECT name, position, failed_position IS NOT NULL,
@@ -146,18 +146,12 @@ class Follower:
 
     def _lead(self) -> bool:
         """Whether this process leads, by a lock that the server holds for as long as the connection lives."""
-        url, schema = self._where
-        conn = connect(url, schema, "stockledger follow")
-        conn.answer_seconds = ANSWER_SECONDS
-        try:
-            ((leads,),) = ask_one(conn, _LEAD, lock_key(schema, "follow"))
-            if leads:
-                ask_one(conn, _ENROL, list(self._room))
-                self._conn = conn
-            return bool(leads)
-        finally:
-            if self._conn is not conn:
-                conn.close()
+        conn = lead(*self._where, "follow", answer_seconds=ANSWER_SECONDS)
+        if conn is None:
+            return False
+        self._conn = conn
+        ask_one(conn, _ENROL, list(self._room))
+        return True
 
     def _may(self, name: str, _position: int, has_failed: bool, _is_behind: bool) -> bool:
         return not has_failed or time.monotonic() >= self._retry_at[name]

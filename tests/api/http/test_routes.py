@@ -10,6 +10,7 @@ from falcon.testing import TestClient
 from api.access.scopes import SCOPES
 from api.app import ROUTES, WRITES, create_app
 from api.http.routes import OPEN, Route, RouteError
+from api.http.service import Service
 
 # What anybody may ask without a key: changing this table is a decision.
 OPEN_TO_ALL = {
@@ -63,7 +64,7 @@ def test_the_application_is_not_made_if_a_route_does_not_fit(monkeypatch: pytest
     monkeypatch.setattr("api.app.ROUTES", (Route("/x", lambda _: GetAndPut(), get="read"), *ROUTES))
 
     with pytest.raises(RouteError, match="PUT"):
-        create_app(None)
+        create_app(Service(None, None, 3600))
 
 
 def test_every_scope_is_asked_for_somewhere():
