@@ -1,4 +1,4 @@
-# The verbs, all of which set up what they need: run, test, check, bench, bench-full, demo, chaos, fuzz;
+# The verbs, all of which set up what they need: run, test, check, bench, bench-full, demo, chaos, fuzz, docs;
 # lock, audit and wheel-check see to what is installed.
 PYTHON ?= python3
 VENV := .venv
@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 TOOLS := .venv-tools
 PLOTTING := $(VENV)/.plotting
 
-.PHONY: run test check bench bench-full demo chaos fuzz lock audit wheel-check format clean
+.PHONY: run test check bench bench-full demo chaos fuzz lock audit wheel-check docs format clean
 
 run: $(READY)            ## start the service (embedded PostgreSQL unless DATABASE_URL is set)
 	@exec $(BIN)/stockledger serve
@@ -55,6 +55,9 @@ wheel-check: $(TOOLS)/.ready  ## build the wheel, install it with PostgreSQL whe
 	rm -rf build dist
 	$(TOOLS)/bin/python -m build --wheel --outdir dist .
 	$(TOOLS)/bin/python tests/packaging/serve_wheel.py dist/stockledger-*.whl
+
+docs: $(READY)           ## make anew what of docs/ is made: the table of settings
+	$(BIN)/python -m api.settings
 
 format: $(READY)         ## rewrite the sources in the house format
 	$(BIN)/ruff format .

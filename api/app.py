@@ -71,7 +71,7 @@ MAX_LIGHT_BYTES = 16_384
 
 
 def is_light(request: Parser) -> bool:
-    """Whether a request waits for nothing but the committer or a gathered look-up, see carrier.py."""
+    """Whether a request waits for nothing but the committer or a gathered look-up, see inline_execution.py."""
     if request.error is not None:
         return True
     if request.command in ("GET", "HEAD"):

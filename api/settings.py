@@ -12,6 +12,8 @@ from psycopg.conninfo import conninfo_to_dict
 
 from ledger.identifiers import MAX_TTL_SECONDS
 
+PAGE_MARK = "<!-- made by `make docs` from api/settings.py -->\n"
+
 _AUTH = {"auto": None, "on": True, "off": False}
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,50}")
@@ -275,6 +277,13 @@ def read_settings(flags: Mapping[str, str | None], environment: Mapping[str, str
     return Settings(**values)
 
 
+def write_page(page: Path) -> None:
+    """Make the table of docs/settings.md anew, between its mark and the next heading."""
+    before, mark, rest = page.read_text().partition(PAGE_MARK)
+    _, heading, after = rest.partition("\n## ")
+    page.write_text(f"{before}{mark}{table()}{heading}{after}")
+
+
 def table() -> str:
     """The settings as docs/settings.md has them: Markdown, a row for each."""
     rows = ["| name | flag | default | meaning |", "| --- | --- | --- | --- |"]
@@ -282,3 +291,7 @@ def table() -> str:
         default = setting.shown or setting.default or "-"
         rows.append(f"| `{setting.name}` | `{setting.flag}` | {default} | {setting.help} |")
     return "\n".join(rows) + "\n"
+
+
+if __name__ == "__main__":  # `make docs`
+    write_page(Path("docs/settings.md"))

@@ -1,13 +1,17 @@
 """What the pages of docs/ tell people to type can be typed, and what they point at exists."""
 
+import ast
+import io
 import re
 import shlex
+import subprocess
+import tokenize
 from pathlib import Path
 
 import pytest
 import yaml
 
-from api.cli import _parser
+from api.cli import COMMANDS, _parser
 from api.settings import SETTINGS
 
 ROOT = Path(__file__).parent.parent
@@ -83,3 +87,63 @@ def test_deployments_name_settings_that_there_are(file: str):
 
     assert named
     assert named <= {setting.name for setting in SETTINGS}
+
+
+NAMED = re.compile(r"(?<![\w/.<*{}$-])([\w.-]+/)*[\w-]+\.(?:py|md|sql|jsonl|yml|toml|cfg|sh|service)\b(?!\()")
+# Names of files that are made, or are other people's.
+NOT_OURS = {"roles.sql", "stockledger.jsonl"}
+
+
+def texts() -> list[tuple[str, str]]:
+    """What people read: pages, docstrings and comments. The changelog speaks of what was."""
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    pages = [name for name in tracked if name.endswith((".md", "Makefile")) and name != "CHANGELOG.md"]
+    found = [(name, (ROOT / name).read_text()) for name in pages]
+    for name in tracked:
+        if name.endswith(".py") and not name.startswith("tests/test_"):
+            source = (ROOT / name).read_text()
+            tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+            comments = [token.string for token in tokens if token.type == tokenize.COMMENT]
+            nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, DOCUMENTED)]
+            found.append((name, "\n".join([*comments, *(ast.get_docstring(node) or "" for node in nodes)])))
+    return found
+
+
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def missing(where: str, text: str, tracked: set[str]) -> list[str]:
+    """Files that a text names and that are nowhere: by whole path, by the end of one, or by name alone."""
+    names = {match[0].removeprefix("./") for match in NAMED.finditer(text)} - NOT_OURS
+    return [
+        f"{where}: {name}" for name in sorted(names) if not any(f"/{path}".endswith(f"/{name}") for path in tracked)
+    ]
+
+
+def test_every_file_that_a_docstring_a_comment_or_a_page_names_exists():
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    tracked = set(listed.split())
+
+    assert [wrong for where, text in texts() for wrong in missing(where, text, tracked)] == []
+
+
+def test_a_name_of_no_file_is_noticed():
+    tracked = {"ledger/engine/batch.py", "docs/http.md"}
+
+    assert missing("x", "see ledger/engine/batch.py, batch.py and engine/batch.py", tracked) == []
+    assert missing("x", "see tests/ledger/test_rules.py", tracked) == ["x: tests/ledger/test_rules.py"]
+
+
+def test_every_module_and_command_that_a_page_tells_to_run_exists():
+    pages = [(name, text) for name, text in texts() if name.endswith((".md", "Makefile"))]
+    modules = {
+        found for _, text in pages for found in re.findall(r"python -m ((?:api|bench|tests|examples)[\w.]*)", text)
+    }
+    commands = {found for _, text in pages for found in re.findall(r"`stockledger ([a-z]+)", text)}
+
+    assert [m for m in modules if not _is_runnable(ROOT / m.replace(".", "/"))] == []
+    assert commands <= {command.name for command in COMMANDS}
+
+
+def _is_runnable(path: Path) -> bool:
+    return path.with_suffix(".py").exists() or (path / "__main__.py").exists()

@@ -1,6 +1,6 @@
 """One client's connection: waitress' channel, which lingers before it closes and wakes the loop only with reason.
 
-What never lives here: the event loop and the processes (server.py, supervisor.py), the messages (messages.py).
+What never lives here: the event loop and the processes (server.py, supervisor.py), the messages (responses.py).
 """
 
 import ctypes

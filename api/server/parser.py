@@ -1,6 +1,6 @@
 """HTTP requests as waitress parses them, made safe and cheap: strict about where a message ends, with limits.
 
-What never lives here: answers (messages.py), connections (channel.py). Each override tells what waitress does.
+What never lives here: answers (responses.py), connections (channel.py). Each override tells what waitress does.
 """
 
 import re

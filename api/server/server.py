@@ -1,7 +1,7 @@
 """The HTTP worker: waitress on a listening socket that several forked workers share.
 
 What lives here: the socket, the event loop, the drain at SIGTERM.
-What never does: one connection's protocol (channel.py), the threads that answer (pool.py), the parent process
+What never does: one connection's protocol (channel.py), the threads that answer (thread_pool.py), the parent process
 (supervisor.py), routes.
 """
 
@@ -72,7 +72,8 @@ def serve_worker(
     The drain calls `on_drain`, takes no new connections, answers every request that has arrived, closes connections
     that stay silent, and gives up after `drain_seconds`. A connection silent for `idle_seconds` is closed at any time;
     a request has `slow_seconds` to arrive, and of an answer a client has to take 1 KiB a second over that time.
-    Requests of which `runs_inline` is true run in the loop's thread, see inline_execution.py; the others in one of `threads`.
+    Requests of which `runs_inline` is true run in the loop's thread, see inline_execution.py; the others in one of
+    `threads`.
     """
     server = Server(app, sock, threads=threads, runs_inline=runs_inline, idle_seconds=idle_seconds)
     server.slow_seconds = slow_seconds

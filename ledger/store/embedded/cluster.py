@@ -7,7 +7,7 @@
     <data_dir>/postgres.log       what the server says; postgres.log.1 is the part before
     <data_dir>/programs-*/        a copy of the programs, where the account cannot reach the installed ones
 
-Nothing here starts the server; that is embedded.py. All but `claim_folder` and `open_lock` want the lock to be held.
+Nothing here starts the server; that is server.py. All but `claim_folder` and `open_lock` want the lock to be held.
 """
 
 import fcntl

@@ -2,7 +2,7 @@
 
 One process owns the server: it holds the lock of the data folder, and its child `postgres` gets a fast shutdown from
 the kernel when that process dies, however it dies. Other processes that name the same folder share the server.
-The folder itself is in cluster.py, the programs in binaries.py, who runs them in account.py.
+The folder itself is in cluster.py, the programs in binaries.py, who runs them in os_user.py.
 """
 
 import os
