@@ -1,4 +1,4 @@
-# The verbs, all of which set up what they need: run, test, check, bench, bench-full, demo, chaos, fuzz, docs;
+# The verbs, all of which set up what they need: run, test, check, bench, bench-full, demo, chaos, fuzz, mutants, docs;
 # lock, audit and wheel-check see to what is installed.
 PYTHON ?= python3
 VENV := .venv
@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 TOOLS := .venv-tools
 PLOTTING := $(VENV)/.plotting
 
-.PHONY: run test check bench bench-full demo chaos fuzz lock audit wheel-check docs format clean
+.PHONY: run test check bench bench-full demo chaos fuzz mutants lock audit wheel-check docs format clean
 
 run: $(READY)            ## start the service (embedded PostgreSQL unless DATABASE_URL is set)
 	@exec $(BIN)/stockledger serve
@@ -39,6 +39,9 @@ chaos: $(READY)          ## break everything there is for SECONDS, and see that 
 REQUESTS ?= 20000
 fuzz: $(READY)           ## ask the service for whatever its document allows and forbids, then verify the ledger
 	$(BIN)/python -m tests.fuzz --requests $(REQUESTS) $(if $(SEED),--seed $(SEED))
+
+mutants: $(READY)        ## change the pure rules one small piece at a time: which change does no test notice?
+	$(BIN)/python -m tests.mutants
 
 # What is pinned already stays, unless all is to be renewed: make lock UPGRADE=--upgrade
 UPGRADE ?=

@@ -39,11 +39,10 @@ def require(product: Product | None, sku: str, kind: Kind) -> Product:
     return product
 
 
-def put(product: Product | None, sku: str, kind: Kind, changes: ProductChanges, by: dict[str, Any]) -> list[Event]:
-    """Register the product if there is none, else revise the members that differ; raises OtherKindError."""
+def put(product: Product | None, kind: Kind, changes: ProductChanges, by: dict[str, Any]) -> list[Event]:
+    """Register the product if there is none, else revise the members that differ."""
     if product is None:
         return [ProductRegistered(kind=kind, **given(changes), **by)]
-    require(product, sku, kind)
     changed = differing(product, changes)
     return [ProductRevised(**changed, **by)] if changed else []
 

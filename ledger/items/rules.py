@@ -18,7 +18,7 @@ def put_item(work: UnitOfWork, command: PutItem) -> list[Fact]:
     if product is not None:
         products.require(product, sku, "non-fungible")
     command.check(None if item is None or product is None else product.version + item.version)
-    changed = products.put(product, sku, "non-fungible", command.product, command.by())
+    changed = products.put(product, "non-fungible", command.product, command.by())
     facts = [Fact(product_stream(sku), event) for event in changed]
     if item is None:
         facts.append(Fact(item_stream(sku, sn), ItemAdded(**products.given(command.item), **command.by())))

@@ -174,8 +174,8 @@ def _check_precondition(work: UnitOfWork, command: MakeReservation) -> None:
     if command.precondition is not None:
         sku = command.lines[0].sku
         product = work[PRODUCTS][sku]
-        version = None if product is None else product.version + work[STOCK][sku].version
-        command.precondition.check(version)
+        assert product is not None, "the line was required"
+        command.precondition.check(product.version + work[STOCK][sku].version)
 
 
 def _require(work: UnitOfWork, reservation_id: UUID) -> Reservation:

@@ -22,7 +22,7 @@ def put_fungible(work: UnitOfWork, command: PutFungible) -> list[Fact]:
     if product is not None:
         products.require(product, command.sku, "fungible")
     command.check(None if product is None else product.version + level.version)
-    changed = products.put(product, command.sku, "fungible", command.changes, command.by())
+    changed = products.put(product, "fungible", command.changes, command.by())
     facts = [Fact(product_stream(command.sku), event) for event in changed]
     if command.amount_in_stock is not UNSET:
         moved = levels.set_level(level, command.amount_in_stock, command.by())

@@ -1,6 +1,7 @@
 """Rules of items with serial numbers: given facts, when a command, then exactly these events or this refusal."""
 
 import pytest
+from msgspec import structs
 
 from ledger.catalogue.commands import ProductChanges
 from ledger.catalogue.errors import OtherKindError, UnknownProductError
@@ -19,9 +20,10 @@ from ledger.items.events import (
     ItemReturned,
     ItemRevised,
 )
-from ledger.reservations.commands import ReleaseItem, ReserveItem
+from ledger.reservations.commands import Line, MakeReservation, ReleaseItem, ReserveItem
 from ledger.reservations.errors import ReservationEndedError, ReservationIdTakenError
 from ledger.reservations.reservations import RESERVATIONS
+from ledger.stock.errors import InsufficientStockError, Shortage
 from tests.ledger.given import BY, EXPIRED_BY, HOUR, ID, NOW, OTHER_ID, PURCHASE_ID, fungible, given
 
 R = {"request_id": "r"}
@@ -235,3 +237,54 @@ def test_the_version_of_a_precondition_counts_product_and_item_facts():
 
     with pytest.raises(PreconditionFailedError):
         history.when(put(sold=False, precondition=Precondition(frozenset({2}))))
+
+
+def test_a_fungible_product_takes_no_items():
+    with pytest.raises(OtherKindError):
+        given(*fungible("B")).when(put())
+
+
+def test_a_sold_item_is_short_and_nobody_holds_it():
+    sold = ItemPurchased(purchase_id=PURCHASE_ID, **BY)
+    cart = MakeReservation(reservation_id=OTHER_ID, lines=(Line("B", 1, "1"),), ttl_seconds=3600, **R)
+
+    with pytest.raises(InsufficientStockError) as refused:
+        given(*item(sold)).when(cart)
+
+    assert refused.value.shortages == (Shortage("B", 1, 0, 0, "1"),)
+
+
+@pytest.mark.parametrize("command", [reserve, release])
+@pytest.mark.parametrize(("versions", "holds"), [({2}, True), ({0}, False), ({1}, False), ({3}, False)])
+def test_holds_on_an_item_heed_a_precondition_on_product_and_item(command, versions: set[int], holds: bool):
+    guarded = structs.replace(command(), precondition=Precondition(frozenset(versions)))
+
+    if holds:
+        given(*item()).when(guarded)
+    else:
+        with pytest.raises(PreconditionFailedError):
+            given(*item()).when(guarded)
+
+
+def test_an_item_that_is_not_there_has_no_version_even_if_its_product_has():
+    product = Fact("product/B", ProductRegistered(kind="non-fungible", **BY))
+    absent = structs.replace(put(), precondition=Precondition(frozenset()))
+
+    assert len(given(product).when(absent).then) == 1
+    with pytest.raises(PreconditionFailedError) as refused:
+        given(product).when(structs.replace(put(), precondition=Precondition(frozenset({1}))))
+    assert str(refused.value) == "It does not exist."
+
+
+def test_whoever_wanted_none_is_told_that_there_is_one():
+    with pytest.raises(PreconditionFailedError) as refused:
+        given(*item()).when(structs.replace(put(), precondition=Precondition(frozenset())))
+
+    assert str(refused.value) == "It exists already."
+
+
+def test_whoever_wanted_another_version_is_told_which_it_has():
+    with pytest.raises(PreconditionFailedError) as refused:
+        given(*item()).when(structs.replace(put(), precondition=Precondition(frozenset({9}))))
+
+    assert str(refused.value) == "It has version 2."

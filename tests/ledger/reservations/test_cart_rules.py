@@ -6,6 +6,8 @@ import pytest
 
 from ledger.catalogue.errors import UnknownProductError
 from ledger.catalogue.events import ProductRegistered
+from ledger.commands import Precondition
+from ledger.errors import PreconditionFailedError
 from ledger.facts import Fact
 from ledger.items.errors import UnknownItemError
 from ledger.items.events import (
@@ -287,3 +289,50 @@ def test_an_unknown_reservation(command):
 
 def test_every_event_of_a_cart_names_its_reservation():
     assert reservations_in(cart()) == {ID}
+
+
+def test_whoever_repeats_a_cart_that_has_ended_is_told_so():
+    cart = MakeReservation(reservation_id=ID, lines=(Line("A", 1),), ttl_seconds=3600, fingerprint="f", **R)
+    history = given(*shop()).when(cart)
+    history.when(ReleaseReservation(reservation_id=ID, **R))
+
+    with pytest.raises(ReservationEndedError):
+        history.when(cart)
+
+
+def test_what_the_reservation_never_held_is_not_released_or_taken_back():
+    history = given(*shop()).when(MakeReservation(reservation_id=ID, lines=(Line("A", 1),), ttl_seconds=3600, **R))
+
+    for command in (ReleaseReservation, ReturnPurchase):
+        with pytest.raises(NotHeldError) as refused:
+            history.when(command(reservation_id=ID, lines=(Line("B", 1, "1"),), **R))
+        assert refused.value.members["available"] == 0
+
+
+@pytest.mark.parametrize(("versions", "holds"), [({2}, True), ({1}, False), ({0}, False), ({3}, False)])
+def test_a_precondition_is_about_product_and_stock_together(versions: set[int], holds: bool):
+    precondition = Precondition(frozenset(versions))
+    cart = MakeReservation(reservation_id=ID, lines=(Line("A", 1),), ttl_seconds=3600, precondition=precondition, **R)
+    history = given(*fungible("A", 10))
+
+    if holds:
+        assert len(history.when(cart).then) == 1
+    else:
+        with pytest.raises(PreconditionFailedError):
+            history.when(cart)
+
+
+def test_a_partial_cart_names_what_is_missing_and_only_that():
+    history = given(*shop(), *fungible("C", 2))
+    cart = MakeReservation(
+        reservation_id=ID, lines=(Line("A", 10), Line("B", 1, "1"), Line("C", 3)), ttl_seconds=3600, partial=True, **R
+    )
+
+    assert history.when(cart).outcome.missing == (Shortage("C", 3, 2, 0),)
+
+
+def test_a_partial_cart_that_gets_nothing_of_a_line_names_all_of_it():
+    history = given(*shop(), *fungible("C"))
+    cart = MakeReservation(reservation_id=ID, lines=(Line("A", 1), Line("C", 3)), ttl_seconds=3600, partial=True, **R)
+
+    assert history.when(cart).outcome.missing == (Shortage("C", 3, 0, 0),)

@@ -14,6 +14,7 @@ from ledger.reservations.commands import Line, MakeReservation
 from ledger.stock.commands import AddStock, PutFungible, RemoveStock
 from ledger.stock.errors import InsufficientStockError, Shortage, StockLimitError
 from ledger.stock.events import StockAdded, StockRemoved, StockReserved
+from ledger.stock.levels import Stock, put_back
 from tests.ledger.given import BY, HOUR, ID, NOW, OTHER_ID, fungible, given, stock
 
 R = {"request_id": "r"}
@@ -217,3 +218,20 @@ def test_a_product_that_must_not_exist_yet_is_not_touched():
 def test_a_product_that_must_exist_is_not_registered():
     with pytest.raises(PreconditionFailedError):
         given().when(PutFungible(sku="A", precondition=Precondition(None), **R))
+
+
+@pytest.mark.parametrize(("versions", "holds"), [({2}, True), ({0}, False), ({1}, False), ({3}, False)])
+def test_a_put_heeds_a_precondition_on_product_and_stock(versions: set[int], holds: bool):
+    command = PutFungible(sku="A", amount_in_stock=11, precondition=Precondition(frozenset(versions)))
+
+    if holds:
+        assert len(given(*fungible("A", 10)).when(command).then) == 1
+    else:
+        with pytest.raises(PreconditionFailedError):
+            given(*fungible("A", 10)).when(command)
+
+
+def test_what_comes_back_may_not_exceed_the_limit():
+    with pytest.raises(StockLimitError):
+        put_back(Stock("A", on_hand=MAX_INTEGER), 1)
+    assert put_back(Stock("A", on_hand=MAX_INTEGER - 1), 1) == MAX_INTEGER
