@@ -7,7 +7,7 @@ CREATE INDEX stored_events_stream_idx ON stored_events (originator_id, notificat
 CREATE FUNCTION event_reservation(state bytea) RETURNS bytea LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN substring(state FROM position('\x227265736572766174696f6e5f6964223a22'::bytea IN state) + 18 FOR 36);
 
--- The kinds are those of RESERVATION_TOPICS in ledger/store/point_in_time.py. A hash costs a write a quarter of what a B-tree does.
+-- The kinds are those of RESERVATION_TOPICS in ledger/store/past.py. A hash costs a write a quarter of what a B-tree does.
 CREATE INDEX stored_events_reservation_idx ON stored_events USING hash (event_reservation(state))
 WHERE topic IN (
     'StockReserved.v1', 'StockReleased.v1', 'StockPurchased.v1', 'StockReturned.v1', 'StockReservationExtended.v1',

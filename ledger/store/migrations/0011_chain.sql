@@ -1,5 +1,5 @@
 -- Each entry is sealed: its digest is the SHA-256 of the digest before it and of its own line. The line is byte for byte
--- the one that /api/events sends and an export holds (ledger/store/entry_lines.py); before the first entry are 32 zero bytes.
+-- the one that /api/events sends and an export holds (ledger/store/lines.py); before the first entry are 32 zero bytes.
 
 CREATE FUNCTION entry_line(entry stored_events) RETURNS bytea LANGUAGE sql STABLE PARALLEL SAFE
 RETURN convert_to(
