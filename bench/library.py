@@ -18,7 +18,7 @@ from eventsourcing.domain import Aggregate, event
 from eventsourcing.persistence import IntegrityError, PersistenceError
 from psycopg.conninfo import conninfo_to_dict
 
-from bench.load import SPREAD_STEP, LabelledCounter, total
+from bench.load import SPREAD_STEP, Tally, total
 from bench.measured import Measured
 
 SCHEMA = "bench_library"
@@ -128,9 +128,9 @@ def environment(url: str, connections: int) -> dict[str, str]:
     }
 
 
-def work(url: str, names: list[str], share: range, seconds: float, start_at: float) -> LabelledCounter:
+def work(url: str, names: list[str], share: range, seconds: float, start_at: float) -> Tally:
     """One process with a thread for each number of `share`, begun at `start_at` of the monotonic clock."""
-    whole = LabelledCounter()
+    whole = Tally()
     with warehouse(url, len(share), create=False) as application, ThreadPoolExecutor(len(share)) as pool:
         time.sleep(max(0.0, start_at - time.monotonic()))
         start = time.monotonic()
@@ -144,9 +144,9 @@ def work(url: str, names: list[str], share: range, seconds: float, start_at: flo
     return whole
 
 
-def add_until(application: Warehouse, names: list[str], number: int, deadline: float) -> LabelledCounter:
+def add_until(application: Warehouse, names: list[str], number: int, deadline: float) -> Tally:
     """One thread: a command after another; the latency of a command includes all its attempts."""
-    tally = LabelledCounter()
+    tally = Tally()
     at = number * SPREAD_STEP
     while time.monotonic() < deadline:
         start = time.monotonic()

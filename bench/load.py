@@ -50,7 +50,7 @@ def answer_size(received: bytes | bytearray) -> tuple[int, int] | None:
 
 
 @dataclass
-class LabelledCounter:
+class Tally:
     """What one process saw: answers with a status of 2xx, failures of any kind, and the seconds it took."""
 
     succeeded: int = 0
@@ -100,7 +100,7 @@ class Driver:
         self._address, self._requests = address, requests
         self._selector = selectors.DefaultSelector()
         self._waiting = self._reconnects = 0
-        self._tally = LabelledCounter()
+        self._tally = Tally()
 
     def open(self, index: int) -> Connection:
         """Connect; the first request will be the one at `index`."""
@@ -111,7 +111,7 @@ class Driver:
         self._selector.register(connection.socket, selectors.EVENT_READ, connection)
         return connection
 
-    def run(self, connections: list[Connection], seconds: float) -> LabelledCounter:
+    def run(self, connections: list[Connection], seconds: float) -> Tally:
         """Keep every connection asking for `seconds`, then wait for what is under way; unanswered counts as failed."""
         start = time.perf_counter()
         for connection in connections:
@@ -168,7 +168,7 @@ class Driver:
 
 def drive(
     address: tuple[str, int], requests: list[bytes], share: range, seconds: float, start_at: float = 0.0
-) -> LabelledCounter:
+) -> Tally:
     """The work of one process: a connection for each number of `share`, begun at `start_at` of the monotonic clock.
 
     Each connection starts at another request, so that they do not walk over the SKUs in step.
@@ -191,7 +191,7 @@ def measure(
         return total([each.result() for each in waiting])
 
 
-def total(tallies: list[LabelledCounter]) -> Measured:
+def total(tallies: list[Tally]) -> Measured:
     """One measurement from the tallies of processes that ran side by side."""
     latencies = Histogram()
     for tally in tallies:

@@ -127,8 +127,8 @@ def by_size(data: dict[str, Any], value: Callable[[Measured], float]) -> list[tu
         ours = [(s["events"], s["calls"].get(f"add-{place}", {}).get("long")) for s in grown(data)]
         found.append((place, "http", f"service, {where}", ours))
         for series in ("sql", "lib"):
-            worker = [(s["events"], s["beside"].get(f"{series}-add-{place}")) for s in grown(data)]
-            found.append((place, series, connections.SERIES[series], worker))
+            beside = [(s["events"], s["beside"].get(f"{series}-add-{place}")) for s in grown(data)]
+            found.append((place, series, connections.SERIES[series], beside))
     return [
         (place, series, title, [(n, v) for n, each in points if each and (v := value(middle(restored(each))))])
         for place, series, title, points in found

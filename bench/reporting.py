@@ -95,7 +95,7 @@ def measure(site: Site, chosen: argparse.Namespace) -> None:
         for name in LOADS:
             requests = measures.requests(service, name)
             alone: list[Measured] = []
-            worker: list[Measured] = []
+            beside: list[Measured] = []
             for number in range(chosen.rounds + 1):
                 seconds = chosen.seconds if number else 2.0
                 first = site.load(service, requests, chosen.connections, seconds)
@@ -103,17 +103,17 @@ def measure(site: Site, chosen: argparse.Namespace) -> None:
                     second = site.load(service, requests, chosen.connections, seconds)
                 if number:
                     alone.append(first)
-                    worker.append(second)
-            tell(name, middle(alone), middle(worker), readings)
+                    beside.append(second)
+            tell(name, middle(alone), middle(beside), readings)
 
 
-def tell(name: str, alone: Measured, worker: Measured, readings: Reading) -> None:
-    for title, got in (("alone", alone), ("beside reports", worker)):
+def tell(name: str, alone: Measured, beside: Measured, readings: Reading) -> None:
+    for title, got in (("alone", alone), ("beside reports", beside)):
         print(
             f"{name:<18} {title:<15} {got.rate:>8.0f}/s  p50 {got.p50_ms:6.1f} ms  p99 {got.p99_ms:6.1f} ms"
             f"  errors {got.errors}"
         )
-    print(f"{name:<18} p99 times {worker.p99_ms / alone.p99_ms:.2f}, rate times {worker.rate / alone.rate:.2f}")
+    print(f"{name:<18} p99 times {beside.p99_ms / alone.p99_ms:.2f}, rate times {beside.rate / alone.rate:.2f}")
     done = ", ".join(
         f"{path.partition('?')[0]} {len(s)} in {sum(s) / len(s):.2f} s" for path, s in readings.seconds.items() if s
     )

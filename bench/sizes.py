@@ -105,7 +105,7 @@ def at_size(site: Site, chosen: argparse.Namespace, stage: Stage, library: Libra
         "grow_seconds": grown,
         "followed": followed,
     }
-    return done | in_turns(site, chosen, stage) | {"size": size(site)} | worker(site, chosen, library)
+    return done | in_turns(site, chosen, stage) | {"size": size(site)} | beside(site, chosen, library)
 
 
 def followed_rate(site: Site, stage: Stage) -> int | None:
@@ -234,7 +234,7 @@ def size(site: Site) -> dict[str, Any]:
         }
 
 
-def worker(site: Site, chosen: argparse.Namespace, library: Library) -> dict[str, Any]:
+def beside(site: Site, chosen: argparse.Namespace, library: Library) -> dict[str, Any]:
     """Raw SQL on as many events of its own, the library on no more than a million, in rounds."""
     sql = measures.raw_sql(site, CONNECTIONS)
     todo: dict[str, measures.Measure] = {

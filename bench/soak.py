@@ -30,8 +30,8 @@ def measure(site: Site, chosen: argparse.Namespace) -> dict[str, Any]:
             while not load.done() and time.monotonic() < start + seconds:
                 time.sleep(min(TELL_SECONDS, seconds / 4))
                 _, workers, others = memory.samples[-1]
-                counters = ", ".join(f"{mib:.1f}" for mib in workers + others)
-                say(f"soak: {time.monotonic() - start:.0f} of {seconds:.0f} s, MiB: {counters}")
+                figures = ", ".join(f"{mib:.1f}" for mib in workers + others)
+                say(f"soak: {time.monotonic() - start:.0f} of {seconds:.0f} s, MiB: {figures}")
             got = load.result()
     samples = [(at - start, workers, others) for at, workers, others in memory.samples]
     return {

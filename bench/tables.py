@@ -19,7 +19,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], texts: int = 1) ->
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *rows))
 
 
-def counters(got: Measured) -> list[str]:
+def figures(got: Measured) -> list[str]:
     """Rate, p50, p99; a measurement of something else than single calls has no latencies."""
     if not got.p99_ms:
         return [number(got.rate), "-", "-"]
@@ -32,7 +32,7 @@ def rates(data: dict[str, Any]) -> str:
         if name in data["rounds"]:
             each = restored(data["rounds"][name])
             got = middle(each)
-            rows.append([title, *counters(got), str(got.errors), ", ".join(number(one.rate) for one in each)])
+            rows.append([title, *figures(got), str(got.errors), ", ".join(number(one.rate) for one in each)])
     return table(["measurement", "rate /s", "p50 ms", "p99 ms", "errors", "rate of each round"], rows)
 
 

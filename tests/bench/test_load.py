@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench.load import LabelledCounter, LoadError, answer_size, drive, http_request, measure, total
+from bench.load import LoadError, Tally, answer_size, drive, http_request, measure, total
 from bench.measured import Histogram, Measured, middle
 from bench.service import free_port
 
@@ -125,9 +125,7 @@ def test_the_histogram_tells_quantiles_within_a_bucket() -> None:
 
 
 def test_tallies_add_up_to_one_rate() -> None:
-    both = total(
-        [LabelledCounter(succeeded=10, errors=1, seconds=2.0), LabelledCounter(succeeded=30, errors=2, seconds=3.0)]
-    )
+    both = total([Tally(succeeded=10, errors=1, seconds=2.0), Tally(succeeded=30, errors=2, seconds=3.0)])
 
     assert (both.rate, both.errors) == (15.0, 3)
 

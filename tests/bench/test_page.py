@@ -155,7 +155,7 @@ def test_rates_are_medians_and_ratios_are_those_of_medians() -> None:
 
 
 def test_a_measurement_without_latencies_shows_none() -> None:
-    assert tables.counters(Measured(25_000.0, 0.0, 0.0, 0)) == ["25,000", "-", "-"]
+    assert tables.figures(Measured(25_000.0, 0.0, 0.0, 0)) == ["25,000", "-", "-"]
 
 
 def test_a_long_log_is_compared_pair_by_pair() -> None:

@@ -29,7 +29,7 @@ SHOWN = 20
 
 
 @dataclass
-class CommitterCounters:
+class Figures:
     rounds: int = 0
     words: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
@@ -61,38 +61,38 @@ class CommitterCounters:
 def main() -> int:
     given = _arguments()
     print(f"seed {given.seed}", flush=True)
-    counters = CommitterCounters()
+    figures = Figures()
     folder = Path(tempfile.mkdtemp(prefix="stockledger-chaos-"))
     folder.chmod(0o755)  # PostgreSQL runs as another user when this runs as root
     try:
-        _rounds(given, counters, folder)
+        _rounds(given, figures, folder)
     except BaseException as error:
-        counters.broken.append(f"it came to an end by {error!r}")
-        _report(counters, folder)
+        figures.broken.append(f"it came to an end by {error!r}")
+        _report(figures, folder)
         raise
-    return _report(counters, folder)
+    return _report(figures, folder)
 
 
-def _rounds(given: argparse.Namespace, counters: CommitterCounters, folder: Path) -> None:
+def _rounds(given: argparse.Namespace, figures: Figures, folder: Path) -> None:
     until = time.monotonic() + given.seconds
     with EmbeddedPostgres.start(folder / "postgres") as postgres, Proxy(postgres.url) as proxy:
         while time.monotonic() < until:
-            schema = f"round_{counters.rounds}"
+            schema = f"round_{figures.rounds}"
             logs = folder / schema
             logs.mkdir()
             with Arena(postgres, proxy, logs, schema, workers=given.workers) as arena:
-                _round(arena, counters, given.callers, f"{given.seed}/{counters.rounds}", until)
-            print(f"round {counters.rounds}: {counters.line()}", flush=True)
+                _round(arena, figures, given.callers, f"{given.seed}/{figures.rounds}", until)
+            print(f"round {figures.rounds}: {figures.line()}", flush=True)
 
 
-def _round(arena: Arena, counters: CommitterCounters, callers: int, seed: str, until: float) -> None:
+def _round(arena: Arena, figures: Figures, callers: int, seed: str, until: float) -> None:
     chance = random.Random(seed)
     notes = stock_the_shop(arena.service.wire())
     end = min(until, time.monotonic() + ROUND_SECONDS)
     with Load(arena.service.wire, callers=callers, seed=seed) as load:
         while time.monotonic() < end:
             time.sleep(chance.uniform(*PAUSE_SECONDS))
-            _strike(arena, counters, chance)
+            _strike(arena, figures, chance)
         arena.heal()
         healed = time.monotonic()
         recovers = _becomes_well(load, healed)
@@ -103,16 +103,16 @@ def _round(arena: Arena, counters: CommitterCounters, callers: int, seed: str, u
         broken.append("it does not work again when all is healed")
     if failures := arena.service.said().count("Traceback"):
         broken.append(f"the service logged {failures} failures of its own")
-    counters.take_in(load, report.entries, report.checked, [f"{arena.schema}: {sentence}" for sentence in broken])
+    figures.take_in(load, report.entries, report.checked, [f"{arena.schema}: {sentence}" for sentence in broken])
 
 
-def _strike(arena: Arena, counters: CommitterCounters, chance: random.Random) -> None:
+def _strike(arena: Arena, figures: Figures, chance: random.Random) -> None:
     fault = chance.choice(FAULTS)
     try:
         fault(arena, random.Random(chance.random()))
     except MISSED:
         return
-    counters.faults[fault.__name__.replace("_", " ")] += 1
+    figures.faults[fault.__name__.replace("_", " ")] += 1
 
 
 def _becomes_well(load: Load, healed: float) -> bool:
@@ -123,18 +123,18 @@ def _becomes_well(load: Load, healed: float) -> bool:
     return True
 
 
-def _report(counters: CommitterCounters, folder: Path) -> int:
-    print(counters.line())
-    for name, count in sorted(counters.faults.items()):
+def _report(figures: Figures, folder: Path) -> int:
+    print(figures.line())
+    for name, count in sorted(figures.faults.items()):
         print(f"  {count:4} x {name}")
-    for sentence in counters.broken[:SHOWN]:
+    for sentence in figures.broken[:SHOWN]:
         print(f"BROKEN {sentence}")
-    if counters.broken:
+    if figures.broken:
         print(f"the data and logs are in {folder}")
     else:
         shutil.rmtree(folder)
-    print(f"{len(counters.broken)} promises broken")
-    return 1 if counters.broken else 0
+    print(f"{len(figures.broken)} promises broken")
+    return 1 if figures.broken else 0
 
 
 def _arguments() -> argparse.Namespace:

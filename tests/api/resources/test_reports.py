@@ -388,19 +388,19 @@ def reader(service_url: str, schema: str) -> Iterator[Reader]:
 
 
 @pytest.fixture
-def worker(reader: Reader, ledger: Ledger) -> testing.TestClient:
+def beside(reader: Reader, ledger: Ledger) -> testing.TestClient:
     """The application with that reader."""
     return testing.TestClient(create_app(Service(ledger, reader, 3600)))
 
 
 def test_more_than_a_few_at_once_are_told_to_come_back(
-    reader: Reader, worker: testing.TestClient, monkeypatch: pytest.MonkeyPatch
+    reader: Reader, beside: testing.TestClient, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(report_reader, "WAIT_SECONDS", 0.01)
     opened = [reader.reports.open(reports.stock()) for _ in range(report_reader.MAX_REPORTS)]
-    refused = worker.simulate_get("/api/reports/stock")
+    refused = beside.simulate_get("/api/reports/stock")
     opened.pop().close()
-    allowed = worker.simulate_get("/api/reports/stock")
+    allowed = beside.simulate_get("/api/reports/stock")
     opened.pop().close()
 
     assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
@@ -433,7 +433,7 @@ def sessions(conn: Connection) -> list[str]:
 
 
 def test_who_goes_away_in_the_middle_frees_everything(
-    reader: Reader, worker: testing.TestClient, conn: Connection, monkeypatch: pytest.MonkeyPatch
+    reader: Reader, beside: testing.TestClient, conn: Connection, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(report_reader, "WAIT_SECONDS", 0.01)
     for _ in range(report_reader.MAX_REPORTS + 1):
