@@ -69,18 +69,21 @@ format: $(READY)         ## rewrite the sources in the house format
 clean:                   ## forget the virtual environment and caches
 	rm -rf $(VENV) $(TOOLS) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
 
-$(READY): setup.cfg pyproject.toml requirements-dev.lock
-	@$(PYTHON) -c 'import sys; sys.exit("stockledger needs Python 3.11 or newer: make PYTHON=python3.11 ...") if sys.version_info < (3, 11) else None'
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	@touch $@
+# The mark of a whole environment says where and with what it was made. One that was moved, or whose Python is gone or
+# is another now, is made anew; `make` looks at that without starting anything.
+made_with = [$(if $(wildcard $(1)/.ready),$(file < $(1)/.ready))]
+wanted = [$(CURDIR) $(PYTHON) $(realpath $(1)/bin/python)]
+fresh = $(if $(and $(findstring $(call made_with,$(1)),$(call wanted,$(1))),$(findstring $(call wanted,$(1)),$(call made_with,$(1)))),,FORCE)
+
+$(READY): setup.cfg pyproject.toml requirements-dev.lock $(call fresh,$(VENV))
+	@sh ops/make-venv.sh $(VENV) "$(PYTHON)" "--require-hashes --requirement requirements-dev.lock" "--editable '.[dev]'"
 
 $(PLOTTING): $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	@touch $@
 
-$(TOOLS)/.ready: requirements-tools.txt
-	@test -x $(TOOLS)/bin/python || $(PYTHON) -m venv $(TOOLS)
-	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements-tools.txt
-	@touch $@
+$(TOOLS)/.ready: requirements-tools.txt $(call fresh,$(TOOLS))
+	@sh ops/make-venv.sh $(TOOLS) "$(PYTHON)" "--requirement requirements-tools.txt"
+
+.PHONY: FORCE
+FORCE:
