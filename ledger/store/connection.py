@@ -85,7 +85,8 @@ _STATED = {
     "transform_null_equals": "off",
     "array_nulls": "on",
     "xmloption": "content",
-    "row_security": "on",
+    # An error rather than fewer rows, should somebody have put policies on our tables.
+    "row_security": "off",
     "default_transaction_isolation": "read committed",
     "default_transaction_deferrable": "off",
     "lock_timeout": f"{LOCK_TIMEOUT_MILLISECONDS}ms",
@@ -103,6 +104,8 @@ SELECT
     current_setting('server_encoding'),
     current_setting('session_replication_role')
 """
+# Of the database: text of every language has to fit.
+ENCODING = "UTF8"
 NOT_UTF8 = (
     "the database is encoded in {encoding}, and the ledger keeps text of every language: it needs one in UTF8, made by"
     " CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0"
@@ -140,14 +143,15 @@ def parameters(url: str, schema: str, application_name: str) -> dict[str, Any]:
 def state_settings(conn: psycopg.Connection[Any], url: str, schema: str, *, bounded: bool = False) -> None:
     """Have a new connection do what the code relies on, whatever was configured; `bounded` limits each transaction.
 
-    Raises UnfitError where it does not: another encoding, or a pooler that keeps settings to itself.
+    Raises UnfitError where it does not: another encoding, or a pooler that keeps settings to itself. A connection that
+    only reads may meet another encoding, so that what is there can be taken elsewhere.
     """
     stated = {**_STATED, "search_path": schema, "default_transaction_read_only": _read_only(url)}
     if conn.info.server_version >= TRANSACTION_LIMIT_SINCE:
         stated["transaction_timeout"] = f"{TRANSACTION_MILLISECONDS // 1000}s" if bounded else "0"
     row = conn.execute(_STATE, [list(stated), list(stated.values())], prepare=False).fetchone()
     found, _, encoding, replication = tuple(row.values()) if isinstance(row, dict) else row or ()
-    if encoding != "UTF8":
+    if encoding != ENCODING and stated["default_transaction_read_only"] == "off":
         raise UnfitError(NOT_UTF8.format(encoding=encoding))
     if replication != "origin":
         raise UnfitError(f"session_replication_role is {replication} for this login, so nothing would guard the log")

@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -43,7 +44,7 @@ HOSTILE = {
     "standard_conforming_strings": "off",
     "transform_null_equals": "on",
     "array_nulls": "off",
-    "row_security": "off",
+    "row_security": "on",
     "default_transaction_isolation": "serializable",
     "default_transaction_read_only": "on",
     "default_transaction_deferrable": "on",
@@ -264,3 +265,20 @@ def test_a_text_that_was_mangled_by_another_encoding_is_named_by_verify(
         maintain(url, f"{back} IN (2)")
         assert main(["verify", "--database-url", url, "--schema", "mangled", "--json"]) == 0
     drop_ledger(postgres_url, "mangled")
+
+
+def test_a_ledger_in_another_encoding_can_be_read_and_so_taken_elsewhere(
+    postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """As earlier versions made them."""
+    with database(postgres_url, "LATIN1") as url:
+        with monkeypatch.context() as earlier:
+            earlier.setattr("ledger.store.connection.ENCODING", "LATIN1")
+            migrate(url, "latin", queries.ensure)
+
+        where = ["--database-url", url, "--schema", "latin"]
+        assert main(["serve", *where]) == 1
+        assert "TEMPLATE template0" in capsys.readouterr().err
+        assert main(["verify", *where]) == 0
+        assert main(["export", str(tmp_path / "log"), *where]) == 0
+    drop_ledger(postgres_url, "latin")
