@@ -47,6 +47,7 @@ def _migrated(url: str, schema: str, as_owner: bool) -> str:
 
 
 def _read_only(url: str, schema: str) -> str:
-    require_current(url, schema)
     options = conninfo_to_dict(url).get("options") or ""
-    return make_conninfo(url, options=f"{options} {READ_ONLY_OPTION}".strip())
+    reading = make_conninfo(url, options=f"{options} {READ_ONLY_OPTION}".strip())
+    require_current(reading, schema)
+    return reading
