@@ -1,24 +1,13 @@
-"""What a command left behind."""
+"""What a command left behind. Each room says more of its own: the parts that its callers ask about."""
 
 from msgspec import Struct
 
-from ledger.catalogue.products import Product
-from ledger.items.items import Item
-from ledger.reservations.reservations import Reservation
-from ledger.stock.errors import Shortage
-from ledger.stock.levels import Stock
 
+class Outcome(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """At log position `position`, right after the command was decided.
 
-class Outcome(Struct, frozen=True, omit_defaults=True):
-    """What a command left behind, at log position `position`: the parts that its caller asked about.
-
-    `replayed` when it is the kept outcome of an earlier request with the same idempotency key.
+    `replayed` when it is the outcome of an earlier request with the same idempotency key.
     """
 
     position: int
-    product: Product | None = None
-    stock: Stock | None = None
-    item: Item | None = None
-    reservation: Reservation | None = None
-    missing: tuple[Shortage, ...] = ()
     replayed: bool = False

@@ -19,16 +19,27 @@ from ledger.store.roundtrip import RoundTrip
 from ledger.unit_of_work import UnitOfWork
 
 
+def _unchanged(command: Any, _entries: Sequence[Entry]) -> Any:
+    return command
+
+
 class Rule(Struct, frozen=True):
     """How one class of command is decided.
 
     `needs` adds what it looks at, to be loaded beforehand. `decide` says what it makes happen, or raises the
-    LedgerError that refuses it. `outcome` says what it left behind: the parts that its caller asked about.
+    LedgerError that refuses it. `outcome` says what it left behind, the parts that its caller asked about: a `told`.
+
+    For a repeat with the same idempotency key the outcome is made again: `as_first` gives the command as it was at
+    first, with the ids that were made for it then, from the entries that it recorded; `outcome_needs` adds what the
+    outcome looks at, where that is not what the rule does.
     """
 
     decide: Callable[[UnitOfWork, Any], list[Fact]]
     needs: Callable[[Any, Keys], None]
     outcome: Callable[[UnitOfWork, Any], Outcome]
+    told: type[Outcome]
+    as_first: Callable[[Any, Sequence[Entry]], Any] = _unchanged
+    outcome_needs: Callable[[Any, Keys], None] | None = None
 
 
 class ReadModels(Protocol):

@@ -21,11 +21,12 @@ class StateKind(Generic[K, S]):
 
     `evolve` carries an entry into it, `absent` gives what there is of a key before its first entry. An entry is about
     the key that `key_of_stream` makes of its stream, for streams whose name begins with `family` and `/` (it raises
-    ValueError for a name that no stream has); or about the one that `key_of_event` tells, None if it is about none.
-    `balance` is the class of events that each carry the whole state after them, so that the last of several is enough.
+    ValueError for a name that no stream has), and `stream_of` is the other way round; or about the one that
+    `key_of_event` tells, None if it is about none. `balance` is the class of events that each carry the whole state
+    after them, so that the last of several is enough.
     """
 
-    __slots__ = ("absent", "balance", "evolve", "family", "key_of_event", "key_of_stream", "name")
+    __slots__ = ("absent", "balance", "evolve", "family", "key_of_event", "key_of_stream", "name", "stream_of")
 
     def __init__(
         self,
@@ -35,6 +36,7 @@ class StateKind(Generic[K, S]):
         *,
         family: str | None = None,
         key_of_stream: Callable[[str], K] | None = None,
+        stream_of: Callable[[K], str] | None = None,
         key_of_event: Callable[[Event], K | None] | None = None,
         balance: type[Event] | None = None,
     ) -> None:
@@ -43,6 +45,7 @@ class StateKind(Generic[K, S]):
         self.absent = absent
         self.family = family
         self.key_of_stream = key_of_stream
+        self.stream_of = stream_of
         self.key_of_event = key_of_event
         self.balance = balance
 

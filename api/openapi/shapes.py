@@ -63,6 +63,7 @@ class BatchEntry(Struct, frozen=True):
 
     status: int
     body: dict[str, Any]
+    replayed: bool | UnsetType = UNSET
 
 
 class BatchAnswer(Struct, frozen=True):

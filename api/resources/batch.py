@@ -26,9 +26,12 @@ class BatchBody(Body, frozen=True, kw_only=True):
     commands: Annotated[list[msgspec.Raw], Meta(min_length=1, max_length=MAX_COMMANDS)]
 
 
-class Entry(Struct, frozen=True):
+class Entry(Struct, frozen=True, omit_defaults=True):
+    """`replayed` when the command had been carried out before under its key."""
+
     status: int
     body: Any
+    replayed: bool = False
 
 
 class BatchCommands:
@@ -134,4 +137,4 @@ def _entry(service: Service, command: Command | LedgerError, result: Result) -> 
     if isinstance(result, LedgerError):
         return Entry(*problems.problem_of(result))
     assert isinstance(command, Command), "what is refused has no outcome"
-    return Entry(*service.answer_to(command, result))
+    return Entry(*service.answer_to(command, result), replayed=result.replayed)

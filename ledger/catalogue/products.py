@@ -10,7 +10,7 @@ from ledger.catalogue.errors import OtherKindError, UnknownProductError
 from ledger.catalogue.events import Kind, ProductRegistered, ProductRevised
 from ledger.facts import Entry, Event
 from ledger.state import StateKind
-from ledger.streams import parse_stream
+from ledger.streams import parse_stream, product_stream
 
 _MEMBERS = ("name", "description", "color", "unit_price_cents", "shipping_weight_grams")
 
@@ -75,5 +75,10 @@ def _nothing(_sku: str) -> None:
 
 
 PRODUCTS: StateKind[str, Product | None] = StateKind(
-    "products", evolve, _nothing, family="product", key_of_stream=lambda stream: parse_stream(stream)[1]
+    "products",
+    evolve,
+    _nothing,
+    family="product",
+    key_of_stream=lambda stream: parse_stream(stream)[1],
+    stream_of=product_stream,
 )

@@ -10,6 +10,7 @@ import psycopg
 
 from ledger.commands import Command, Group
 from ledger.engine.decide import decide
+from ledger.engine.replay import replayed
 from ledger.errors import AbandonedError, KeyReusedError, LedgerError
 from ledger.facts import Entry
 from ledger.outcome import Outcome
@@ -115,6 +116,7 @@ class _Transaction:
     def __init__(
         self, conn: BoundedConnection, work: UnitOfWork, answers: Answers, rooms: Rooms, read_models: ReadModels
     ) -> None:
+        self._conn = conn
         self.work = work
         self.answers = answers
         self._rooms = rooms
@@ -129,7 +131,7 @@ class _Transaction:
             return [error] * len(group.commands)
         results = self._settle_all(group) if group.atomic else [self._settle(command) for command in group.commands]
         if any(isinstance(result, Outcome) for result in results):
-            self.answers.mark(group)
+            self.answers.mark(group, self.work.position)
         return results
 
     def _settle_all(self, group: Group) -> list[Result]:
@@ -155,9 +157,10 @@ class _Transaction:
     def _kept_or_decided(self, command: Command) -> Outcome:
         kept = self.answers.find(command)
         if kept is not None:
-            return kept
+            return replayed(self._conn, self._rooms, command, kept)
+        before = self.work.position
         outcome = self._decided(command)
-        self.answers.keep(command, outcome)
+        self.answers.keep(command, outcome, self.work.position - before)
         return outcome
 
     def _decided(self, command: Command) -> Outcome:

@@ -18,7 +18,7 @@ from ledger.items.events import (
 )
 from ledger.state import StateKind
 from ledger.stock.errors import Shortage
-from ledger.streams import parse_stream
+from ledger.streams import item_stream, parse_stream
 
 _MEMBERS = ("color", "notes", "price_cents")
 
@@ -103,5 +103,10 @@ def _nothing(_key: tuple[str, str]) -> None:
 
 
 ITEMS: StateKind[tuple[str, str], Item | None] = StateKind(
-    "items", evolve, _nothing, family="item", key_of_stream=lambda stream: parse_stream(stream)[1:]
+    "items",
+    evolve,
+    _nothing,
+    family="item",
+    key_of_stream=lambda stream: parse_stream(stream)[1:],
+    stream_of=lambda key: item_stream(*key),
 )

@@ -13,7 +13,7 @@ from ledger.identifiers import MAX_INTEGER
 from ledger.state import StateKind
 from ledger.stock.errors import InsufficientStockError, Shortage, StockLimitError
 from ledger.stock.events import StockAdded, StockEvent, StockRemoved
-from ledger.streams import parse_stream
+from ledger.streams import parse_stream, stock_stream
 
 
 class Stock(Struct, frozen=True):
@@ -71,7 +71,13 @@ def evolve(stock: Stock, entry: Entry) -> Stock:
 
 
 STOCK: StateKind[str, Stock] = StateKind(
-    "stock", evolve, Stock, family="stock", key_of_stream=lambda stream: parse_stream(stream)[1], balance=StockEvent
+    "stock",
+    evolve,
+    Stock,
+    family="stock",
+    key_of_stream=lambda stream: parse_stream(stream)[1],
+    stream_of=stock_stream,
+    balance=StockEvent,
 )
 
 

@@ -5,8 +5,8 @@ question has the same answer for ever. Everything here is index look-ups; nothin
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
-from typing import NamedTuple, TypeVar
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from psycopg.errors import LockNotAvailable
@@ -14,6 +14,7 @@ from psycopg.errors import LockNotAvailable
 from ledger.caller import seconds_left
 from ledger.errors import BusyError
 from ledger.facts import Entry
+from ledger.state import StateKind
 from ledger.store.connection import BoundedConnection, lock_key
 from ledger.store.entry_lines import StoredEntry
 from ledger.store.log import to_entry
@@ -77,6 +78,12 @@ ORDER BY found.notification_id {{order}}
 """
 _FORWARD = _STATEMENT.format(order="ASC", furthest="max")
 _BACKWARD = _STATEMENT.format(order="DESC", furthest="min")
+
+_RANGE = f"""
+SELECT {_COLUMNS} FROM stored_events WHERE notification_id > $1 AND notification_id <= $2 ORDER BY notification_id
+"""
+
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 S = TypeVar("S")
 # Given a position and a limit, the entries after that position.
@@ -142,6 +149,26 @@ def fold_reservation(
         lambda after, limit: _rows(ask_one(conn, _RESERVATION, str(reservation_id).encode(), after, position, limit)),
         evolve,
     )
+
+
+def entries(conn: BoundedConnection, after: int, upto: int) -> list[Entry]:
+    """Entries after a position up to another, of the transaction at hand too."""
+    return [to_entry(StoredEntry(*row)) for row in ask_one(conn, _RANGE, after, upto)] if upto > after else []
+
+
+def state(conn: BoundedConnection, kind: StateKind[Any, Any], key: Any, position: int) -> Any:
+    """What there was of a key of one kind of state, right after a position.
+
+    Raises BusyError where it is made of so many facts that the caller does not wait for it.
+    """
+    if kind.stream_of is None:
+        found = fold_reservation(conn, key, position, kind.evolve)
+    elif kind.balance is not None:
+        last = last_entry(conn, kind.stream_of(key), position)
+        found = None if last is None else kind.evolve(kind.absent(key), last)
+    else:
+        found = fold(conn, kind.stream_of(key), position, kind.evolve)
+    return kind.absent(key) if found is None else found
 
 
 class Statement(NamedTuple):

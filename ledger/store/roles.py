@@ -30,6 +30,7 @@ RIGHTS = {
     "valued_products": "SELECT, INSERT, UPDATE",
     "valued_items": "SELECT, INSERT, UPDATE",
     "idempotency_keys": "SELECT, INSERT, DELETE",
+    "idempotent_requests": "SELECT, INSERT, DELETE",
     "imports": "SELECT, INSERT, UPDATE",
     "api_keys": "SELECT, UPDATE (last_used_at)",
     "schema_migrations": "SELECT",

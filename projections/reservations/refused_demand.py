@@ -12,6 +12,7 @@ from ledger.errors import LedgerError
 from ledger.items.errors import ItemHeldError, ItemSoldError
 from ledger.outcome import Outcome
 from ledger.reservations.commands import MakeReservation, ReserveItem
+from ledger.reservations.outcomes import MadeOutcome
 from ledger.stock.errors import InsufficientStockError, Shortage
 from ledger.store.roundtrip import RoundTrip
 
@@ -60,7 +61,7 @@ def _shortages(command: Command, result: Outcome | LedgerError) -> Iterator[Shor
     if isinstance(command, MakeReservation):
         if isinstance(result, InsufficientStockError):
             yield from result.shortages
-        elif isinstance(result, Outcome) and not result.replayed:
+        elif isinstance(result, MadeOutcome) and not result.replayed:
             yield from result.missing
     elif isinstance(command, ReserveItem) and isinstance(result, ItemHeldError | ItemSoldError):
         yield Shortage(command.sku, requested=1, available=0, held_by_others=1, sn=command.sn)

@@ -3,6 +3,7 @@
 Both take the same commands and are looked at in the same words.
 """
 
+import hashlib
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any, NamedTuple, Protocol
@@ -81,18 +82,20 @@ class PureShop:
         self._answers = Answers()
 
     def handle(self, command: Command, key: str) -> Answer:
-        keyed = structs.replace(command, key=IdempotencyKey(key, repr(command).encode()), request_id=key)
+        keyed = structs.replace(
+            command, key=IdempotencyKey(key, hashlib.sha256(repr(command).encode()).digest()), request_id=key
+        )
         before = self._work.position
         try:
             kept = self._answers.find(keyed)
             if kept is not None:
-                return Answer(None, True, structs.replace(kept, replayed=False))
+                return Answer(None, True, kept.answer)
             outcome = self._decide(keyed)
         except LedgerError as error:
             written = self._work.entries[before:]
             assert {e.event.actor for e in written} <= {"expiry"}, "a refused command leaves no fact of its own"
             return Answer(PROBLEMS[type(error)][1], False, error.members)
-        self._answers.keep(keyed, outcome)
+        self._answers.keep(keyed, outcome, self._work.position - before)
         return Answer(None, False, outcome)
 
     def _decide(self, command: Command) -> Outcome:

@@ -13,11 +13,10 @@ from api.resources.items.operations import NON_FUNGIBLES
 from api.resources.items.schemas import ItemAnswer
 from api.room import Room
 from ledger.items.commands import PutItem
-from ledger.outcome import Outcome
+from ledger.items.outcomes import ItemOutcome
 
 
-def item(_command: Any, outcome: Outcome) -> tuple[int, ItemAnswer]:
-    assert outcome.product is not None and outcome.item is not None, "the command is about an item"
+def item(_command: Any, outcome: ItemOutcome) -> tuple[int, ItemAnswer]:
     return 200, ItemAnswer.of(outcome.product, outcome.item)
 
 

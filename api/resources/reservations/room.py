@@ -15,7 +15,6 @@ from api.resources.reservations.operations import RESERVATIONS as OPERATIONS
 from api.resources.reservations.schemas import ReservationAnswer, ShortageAnswer
 from api.resources.stock.schemas import FungibleAnswer
 from api.room import Room
-from ledger.outcome import Outcome
 from ledger.reservations.commands import (
     ExtendReservation,
     MakeReservation,
@@ -25,6 +24,7 @@ from ledger.reservations.commands import (
     ReserveItem,
     ReturnPurchase,
 )
+from ledger.reservations.outcomes import MadeOutcome, ReservationOutcome
 
 _RESERVATION = "/api/reservations/{reservation_id:uuid}"
 _LINE = [
@@ -33,16 +33,15 @@ _LINE = [
 ]
 
 
-def _reservation(_command: Any, outcome: Outcome) -> tuple[int, ReservationAnswer]:
+def _reservation(_command: Any, outcome: ReservationOutcome) -> tuple[int, ReservationAnswer]:
     assert outcome.reservation is not None, "the command is about a reservation"
     return 200, ReservationAnswer.of(outcome.reservation)
 
 
-def _made(command: MakeReservation, outcome: Outcome) -> tuple[int, ReservationAnswer | FungibleAnswer]:
+def _made(command: MakeReservation, outcome: MadeOutcome) -> tuple[int, ReservationAnswer | FungibleAnswer]:
     """A cart is answered with the reservation, a quantity of one product with the product and the reservation in it."""
-    _, made = _reservation(command, outcome)
+    made = ReservationAnswer.of(outcome.reservation)
     if not command.cart:
-        assert outcome.product is not None and outcome.stock is not None, "it is of one product"
         return 200, FungibleAnswer.of(outcome.product, outcome.stock, made)
     if outcome.missing:
         made = structs.replace(made, missing=[ShortageAnswer.of(short, {}) for short in outcome.missing])

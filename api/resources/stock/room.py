@@ -13,12 +13,11 @@ from api.resources.stock.batch_commands import BATCH
 from api.resources.stock.operations import FUNGIBLES
 from api.resources.stock.schemas import FungibleAnswer
 from api.room import Room
-from ledger.outcome import Outcome
 from ledger.stock.commands import AddStock, PutFungible, RemoveStock
+from ledger.stock.outcomes import StockOutcome
 
 
-def _product(_command: Any, outcome: Outcome) -> tuple[int, FungibleAnswer]:
-    assert outcome.product is not None and outcome.stock is not None, "the command is about a product"
+def _product(_command: Any, outcome: StockOutcome) -> tuple[int, FungibleAnswer]:
     return 200, FungibleAnswer.of(outcome.product, outcome.stock)
 
 

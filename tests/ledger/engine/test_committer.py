@@ -32,10 +32,12 @@ from ledger.errors import (
 from ledger.facts import Entry
 from ledger.outcome import Outcome
 from ledger.reservations.commands import Line, MakeReservation
+from ledger.reservations.outcomes import MadeOutcome
 from ledger.rooms import ROOMS
 from ledger.stock.commands import AddStock, PutFungible, RemoveStock
 from ledger.stock.errors import InsufficientStockError
 from ledger.stock.events import StockAdded, StockEvent, StockReserved
+from ledger.stock.outcomes import StockOutcome
 from ledger.stock.rules import add_stock
 from ledger.store import connection as connection_module
 from ledger.store.connection import Connection, lock_key
@@ -182,7 +184,7 @@ def test_each_command_sees_the_ones_before_it(ledger: Ledger):
         ]
     )
 
-    kinds = [UnknownProductError, Outcome, Outcome, InsufficientStockError, Outcome, Outcome]
+    kinds = [UnknownProductError, StockOutcome, MadeOutcome, InsufficientStockError, StockOutcome, MadeOutcome]
     assert [type(result) for result in results] == kinds
     assert [result.position for result in results] == [0, 2, 3, 3, 4, 5]
 
@@ -209,7 +211,8 @@ def test_a_refusal_among_others_disturbs_none_of_them(ledger: Ledger, conn: Conn
 
     results = ledger.handle_many([reserve("A", 2), AddStock(sku="A", quantity=1), reserve("A", 2), reserve("A", 1)])
 
-    assert [type(result) for result in results] == [InsufficientStockError, Outcome, Outcome, InsufficientStockError]
+    kinds = [InsufficientStockError, StockOutcome, MadeOutcome, InsufficientStockError]
+    assert [type(result) for result in results] == kinds
     assert [type(entry.event) for entry in read(conn, 2)] == [StockAdded, StockReserved]
     assert level(conn, "A") == (2, 2)
 
@@ -253,7 +256,8 @@ def test_a_defect_fails_only_its_own_caller(
 
     results = at_once(ledger, conn, schema, AddStock(sku="A", quantity=1), others)
 
-    assert [type(result) for result in results] == [Outcome, Outcome, DefectError, Outcome, InsufficientStockError]
+    kinds = [StockOutcome, StockOutcome, DefectError, StockOutcome, InsufficientStockError]
+    assert [type(result) for result in results] == kinds
     assert level(conn, "A") == (3, 0)
     assert level(conn, "BROKEN") is None
     assert [type(entry.event) for entry in read(conn, 2)] == [StockAdded] * 3
@@ -330,7 +334,7 @@ def test_a_lock_that_is_not_to_be_had_means_busy(
     recorded = result_of(ledger, PutFungible(sku="A"))
     ledger.close()
 
-    assert (type(refused), type(recorded)) == (BusyError, Outcome)
+    assert (type(refused), type(recorded)) == (BusyError, StockOutcome)
     assert [type(entry.event) for entry in read(conn, 0)] == [ProductRegistered]
 
 
@@ -480,12 +484,12 @@ def test_processes_that_race_on_one_sku_never_oversell(
         process.join(30)
 
     assert [process.exitcode for process in processes] == [0, 0]
-    assert {type(result) for result in ours} == {Outcome}
+    assert {type(result) for result in ours} == {StockOutcome}
     counted = Counter(name for name, _ in results)
-    assert counted["Outcome"] + counted["InsufficientStockError"] == 80
-    assert 50 <= counted["Outcome"] <= 60
-    assert {(m["requested"], m["available"]) for name, m in results if name != "Outcome"} <= {(1, 0)}
-    assert level(conn, "A") == (60, counted["Outcome"])
+    assert counted["MadeOutcome"] + counted["InsufficientStockError"] == 80
+    assert 50 <= counted["MadeOutcome"] <= 60
+    assert {(m["requested"], m["available"]) for name, m in results if name != "MadeOutcome"} <= {(1, 0)}
+    assert level(conn, "A") == (60, counted["MadeOutcome"])
     history = [entry for entry in read(conn, 0) if entry.stream == "stock/main/A"]
     assert [entry.version for entry in history] == list(range(1, len(history) + 1))
     assert [entry.event for entry in history if not in_order(history, entry)] == []
