@@ -16,6 +16,7 @@ from ledger.facts import Entry
 from ledger.outcome import Outcome
 from ledger.room import Demand, ReadModels, Rooms
 from ledger.store.connection import BoundedConnection
+from ledger.store.durability import BEHIND, require_not_cut_off
 from ledger.store.idempotency import Answers
 from ledger.store.log import Log
 from ledger.store.roundtrip import RoundTrip, ask_one
@@ -41,6 +42,7 @@ class Batch:
         self._appended = 0
         self.commit_seconds: float | None = None
         self._digest = b""  # of the last entry
+        self._has_standbys = False
 
     def run(self, conn: BoundedConnection, log: Log, rooms: Rooms, read_models: ReadModels) -> None:
         """Run the transaction. An exception leaves it to the caller to roll back or, once sent, to find out."""
@@ -57,7 +59,7 @@ class Batch:
                 early.send()
         work, answers = transaction.work, transaction.answers
         self.entries = work.entries
-        if self.entries or answers or demand or self._note:
+        if self.entries or answers or demand or self._note or self._finds():
             self._commit(conn, log, read_models, work, answers, demand)
         else:
             ask_one(conn, "ROLLBACK")
@@ -73,7 +75,7 @@ class Batch:
         kept = answers.ask(trip, self.groups)
         loaded = read_models.ask(trip, rooms.needs_of(commands))
         trip.go()
-        now, position, self._digest = head()
+        now, position, self._digest, self._has_standbys = head()
         work = UnitOfWork(now, position, rooms.states)
         kept()
         loaded(work)
@@ -93,7 +95,9 @@ class Batch:
         if self.entries:
             read_models.save(trip, work, self.entries)
         answers.save(trip, work.now)
-        demand.save(trip, work.now, alone=not (self.entries or answers or self._note))
+        if self._finds() and not (self.entries or answers):
+            trip.ask(BEHIND)
+        demand.save(trip, work.now, alone=not (self.entries or answers or self._note or self._finds()))
         if self._note:
             self._note(trip, self)
         end = trip.ask("COMMIT")
@@ -102,6 +106,11 @@ class Batch:
         self.commit_seconds = time.monotonic() - started
         if end.status != "COMMIT":
             raise psycopg.InternalError(f"COMMIT was answered with {end.status}")
+        require_not_cut_off(conn)
+
+    def _finds(self) -> bool:
+        """Whether somebody is told that something is recorded, and standbys have to have it first."""
+        return self._has_standbys and any(isinstance(result, Outcome) for each in self.results for result in each)
 
     def _append(self, trip: RoundTrip, log: Log, work: UnitOfWork) -> None:
         """Ask for what was recorded since the last time to be appended."""

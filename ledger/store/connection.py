@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.errors import Diagnostic
 
 CONNECT_TIMEOUT_SECONDS = 2
 LOCK_TIMEOUT_MILLISECONDS = 1_500
@@ -38,6 +39,8 @@ class BoundedConnection(psycopg.Connection[tuple[Any, ...]]):
     """
 
     answer_seconds: float | None = None
+    # In a wait for standbys (durability.py): PostgreSQL then says success, and tells by a notice.
+    was_cut_off = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -47,6 +50,11 @@ class BoundedConnection(psycopg.Connection[tuple[Any, ...]]):
         self.owed: list[Any] = []
         self.preparing: dict[str, bytes] = {}
         self._names = 0
+
+    def heed(self, notice: Diagnostic) -> None:
+        """By the function that tells it: its words depend on the server's language."""
+        if notice.source_function == "SyncRepWaitForLSN":
+            self.was_cut_off = True
 
     def new_statement_name(self) -> bytes:
         self._names += 1
@@ -177,6 +185,7 @@ def connect(
         **parameters(url, schema, application_name), autocommit=True, prepare_threshold=0
     )
     connection.answer_seconds = answer_seconds
+    connection.add_notice_handler(connection.heed)
     try:
         state_settings(connection, url, schema, bounded=answer_seconds is not None)
     except BaseException:

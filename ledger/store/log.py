@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from ledger.facts import Entry
 from ledger.store.connection import BoundedConnection, Connection, lock_key
+from ledger.store.durability import wait_for_standbys
 from ledger.store.entry_lines import StoredEntry
 from ledger.store.mapper import to_event, to_stored
 from ledger.store.recorder import HEAD, LedgerDatastore, LedgerRecorder
@@ -21,7 +23,14 @@ SELECT notification_id, recorded_at, originator_id, originator_version, topic, s
 FROM stored_events WHERE notification_id > %s ORDER BY notification_id LIMIT %s
 """
 
-Head = tuple[datetime, int, bytes]
+
+class Head(NamedTuple):
+    """The time (UTC) under the lock, the last position and digest, and whether a commit waits for standbys."""
+
+    now: datetime
+    position: int
+    digest: bytes
+    has_standbys: bool
 
 
 class Log:
@@ -32,16 +41,13 @@ class Log:
         self._lock_key = lock_key(schema, "log")
 
     def ask_lock_and_head(self, trip: RoundTrip) -> Callable[[], Head]:
-        """Ask for the lock, and behind it for the time (UTC), the last position and the last digest.
-
-        Call the result to have them.
-        """
+        """Ask for the lock, and behind it for the head of the log; call the result to have it."""
         trip.ask(_LOCK, self._lock_key)
         head = trip.ask(HEAD)
 
         def fetch() -> Head:
-            ((now, position, digest),) = head.rows()
-            return now, position, digest
+            (row,) = head.rows()
+            return Head(*row)
 
         return fetch
 
@@ -59,14 +65,19 @@ class Log:
     def holds(self, conn: BoundedConnection, entry: Entry) -> bool:
         """Whether just this entry is in the log: same place, time, and bytes.
 
-        Takes the lock first, so a transaction that the server still works on has ended by then.
+        Takes the lock first, so a transaction that the server still works on has ended by then. What is found is as
+        durable as a commit when this returns. Raises psycopg.Error when that cannot be told.
         """
         trip = RoundTrip(conn)
         trip.ask(_LOCK, self._lock_key)
+        head = trip.ask(HEAD)
         trip.go()
         stored = to_stored(entry)
         wanted = (stored.originator_id, stored.originator_version, stored.topic, stored.state, entry.recorded_at)
-        return ask_one(conn, _WITNESS, entry.position) == [wanted]
+        is_there = ask_one(conn, _WITNESS, entry.position) == [wanted]
+        if is_there and Head(*head.rows()[0]).has_standbys:
+            wait_for_standbys(conn)
+        return is_there
 
 
 def read_stored(conn: Connection, after: int, limit: int = MAX_READ_ENTRIES) -> list[StoredEntry]:

@@ -19,6 +19,7 @@ from psycopg.rows import DictRow
 from psycopg.types.composite import CompositeInfo, register_composite
 
 from ledger.store.connection import LOCK_TIMEOUT_MILLISECONDS, lock_key, parameters, state_settings
+from ledger.store.durability import HAS_STANDBYS
 from ledger.store.hash_chain import digests_after
 from ledger.store.migrate import MigrationError
 from ledger.store.roundtrip import RoundTrip
@@ -37,11 +38,12 @@ FROM string_to_table($1, E'\n') WITH ORDINALITY AS events (line, number)
 """
 # The later of the clock and the last entry's time, so that a clock that is set back does not make the log run
 # backwards; the last position; the last digest.
-HEAD = """
+HEAD = f"""
 SELECT
     greatest(clock_timestamp(), last.recorded_at) AS recorded_at,
     coalesce(last.notification_id, 0) AS position,
-    coalesce(last.digest, decode(repeat('00', 32), 'hex')) AS digest
+    coalesce(last.digest, decode(repeat('00', 32), 'hex')) AS digest,
+    {HAS_STANDBYS} AS has_standbys
 FROM (VALUES (true)) AS always LEFT JOIN (
     SELECT notification_id, recorded_at, digest FROM stored_events ORDER BY notification_id DESC LIMIT 1
 ) AS last ON true
