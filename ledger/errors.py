@@ -32,6 +32,30 @@ class RefusedError(LedgerError):
     pass
 
 
+# A reader's place is not in this log: it was restored from a backup, or is another's.
+
+
+class AheadOfLogError(RefusedError):
+    def __init__(self, after: int, last: int) -> None:
+        super().__init__(
+            f"Position {after} is beyond the log, which ends at {last}: it is not the log that was read up to there,"
+            " or was restored from a backup.",
+            after=after,
+            last=last,
+        )
+        self.position = last
+
+
+class OtherHistoryError(RefusedError):
+    def __init__(self, after: int, digest: str, last: int) -> None:
+        super().__init__(
+            f"At position {after} this log has digest {digest}: another history was read up to there.",
+            after=after,
+            digest=digest,
+        )
+        self.position = last
+
+
 class PreconditionFailedError(LedgerError):
     def __init__(self, version: int | None, *, wanted_absent: bool) -> None:
         if wanted_absent:

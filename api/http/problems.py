@@ -21,11 +21,13 @@ from api.resources.reservations.schemas import ShortageAnswer
 from api.resources.stock import problems as stock
 from ledger.errors import (
     AbandonedError,
+    AheadOfLogError,
     BusyError,
     DatabaseAwayError,
     InvalidError,
     KeyReusedError,
     LedgerError,
+    OtherHistoryError,
     OutcomeUnknownError,
     PreconditionFailedError,
     UnavailableError,
@@ -42,6 +44,8 @@ _GENERAL: dict[type[LedgerError], tuple[int, str, str]] = {
     ForeignPageError: (403, "foreign-page", "Pages of that site may not call"),
     RateLimitedError: (429, "rate-limited", "Too many requests"),
     InvalidError: (422, "invalid", "The request is well-formed but invalid"),
+    AheadOfLogError: (409, "ahead-of-log", "The position is beyond the log"),
+    OtherHistoryError: (409, "other-history", "The log has another history there"),
     AbandonedError: (409, "abandoned", "Another command of the batch was refused"),
     PreconditionFailedError: (412, "precondition-failed", "The precondition does not hold"),
     KeyReusedError: (422, "idempotency-key-reused", "The key was used with another request"),

@@ -11,6 +11,10 @@ HEADERS: dict[str, tuple[Shape, str]] = {
     "X-Request-Id": (Annotated[str, Meta(pattern=r"\A[\x21-\x7e]{1,128}\Z")], "The caller's, if sensible, else ours."),
     "Ledger-Position": (Annotated[int, Meta(ge=0)], "The log position that the answer reflects."),
     "Ledger-Position-Of-Refusal": (Annotated[int, Meta(ge=0)], "The log position that it reflects, if one was read."),
+    "Next-Digest": (
+        Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")],
+        "Of NDJSON, the digest of the chain at the last entry that the answer holds.",
+    ),
     "Ledger-Lag": (str, "How far the answer is behind the log."),
     "Ledger-Time": (datetime, "When the entry at that position was recorded."),
     "ETag": (Annotated[str, Meta(pattern=r'\A"[^"]+"\Z')], "The version, for If-Match and If-None-Match."),

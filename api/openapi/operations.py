@@ -4,12 +4,13 @@ from api import rooms
 from api.openapi import examples, shapes
 from api.openapi.model import JSON, Answer, Operation, Operations, Parameter
 from api.openapi.page import FILES
-from api.openapi.parameters import AFTER, DAYS, FILE, FORMAT, LIMIT, OF_SKU, PAST, SKU_PREFIX, WAIT, WRITE, by
+from api.openapi.parameters import AFTER, DAYS, DIGEST, FILE, FORMAT, LIMIT, OF_SKU, PAST, SKU_PREFIX, WAIT, WRITE, by
 from api.openapi.reporting import report_shape
 from api.resources.batch import MAX_COMMANDS, BatchBody
 from api.resources.events import NDJSON
 from api.resources.health import Readiness
 from api.resources.reports import GROUPINGS, REPORTS
+from ledger.errors import AheadOfLogError, OtherHistoryError
 from ledger.room import joined
 
 _SUMMARIES = {
@@ -52,14 +53,15 @@ LOG: Operations = {
         tag="The log",
         summary="The whole log in order, for whoever follows it",
         text="NDJSON is one entry a line; without `limit` it goes on to the end of the log as it is now.",
-        parameters=(AFTER, LIMIT, WAIT),
+        parameters=(AFTER, DIGEST, LIMIT, WAIT),
         answers={
             200: Answer(
                 text="Entries after `after`.",
                 content={JSON: shapes.LogEntries, NDJSON: {"type": "string"}},
-                headers=("Ledger-Position",),
+                headers=("Ledger-Position", "Next-Digest"),
             )
         },
+        refusals=(AheadOfLogError, OtherHistoryError),
         problems=("not-acceptable",),
     ),
 }

@@ -57,6 +57,11 @@ STATE = _query("state", State, "Only reservations in this state.")
 OWNER = _query("owner", Annotated[str, Meta(pattern=r"\A[^\x00]*\Z")], "Only reservations of this owner.", "ann")
 OF_SKU = _query("sku", Name, "Only what has to do with this SKU.", "PENCIL")
 AFTER = _query("after", Position, "Only what lies after this log position; 0 if it is left out.", 0)
+DIGEST = _query(
+    "digest",
+    Annotated[str, Meta(pattern=rf"\A{events.DIGEST.pattern}\Z")],
+    "The `next_digest` that came with that `after`: refused with 409 if the log has another history there.",
+)
 WAIT = _query(
     "wait_seconds",
     Annotated[int, Meta(ge=0, le=events.MAX_WAIT_SECONDS)],

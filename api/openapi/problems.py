@@ -32,6 +32,8 @@ class Problem(Struct, frozen=True):
 _GENERAL: Mapping[str, Mapping[str, Any]] = {
     "forbidden": {"actor": str, "required_scopes": list[Scope]},
     "invalid": {"errors": dict[str, str]},
+    "ahead-of-log": {"after": int, "last": int},
+    "other-history": {"after": int, "digest": str},
     "precondition-failed": {"version": int | None},
     "idempotency-key-reused": {"idempotency_key": str},
     "batch-refused": {"index": int, "problem": dict[str, Any]},

@@ -34,10 +34,11 @@ class LogEntry(Struct, frozen=True):
 
 
 class LogEntries(Struct, frozen=True):
-    """`next_after` is what to ask with next, as `after`."""
+    """`next_after` and `next_digest` are what to ask with next, as `after` and `digest`."""
 
     items: list[LogEntry]
     next_after: _Position
+    next_digest: Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 
 
 class FulfilmentLine(Struct, frozen=True):

@@ -4,6 +4,7 @@ import falcon
 
 from api.http import answers, cursors, requests
 from api.http.service import Service
+from api.resources.events import follow_from
 from projections.fulfilment import fulfilment_requests
 
 
@@ -17,5 +18,6 @@ class FulfilmentRequests:
         requests.known_parameters(req, "limit", "cursor", "after")
         limit = requests.limit(req)
         after = cursors.decode(req.get_param("cursor"), requests.position(req, "after"))
+        follow_from(self._service.reader, after)
         position, found = self._service.reader.read(lambda conn: fulfilment_requests.page(conn, after, limit + 1))
         answers.page(resp, [(request.position, request) for request in found], limit, position)

@@ -8,6 +8,7 @@ import psycopg
 from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.errors import Diagnostic
+from psycopg.rows import tuple_row
 
 CONNECT_TIMEOUT_SECONDS = 2
 LOCK_TIMEOUT_MILLISECONDS = 1_500
@@ -157,8 +158,9 @@ def state_settings(conn: psycopg.Connection[Any], url: str, schema: str, *, boun
     stated = {**_STATED, "search_path": schema, "default_transaction_read_only": _read_only(url)}
     if conn.info.server_version >= TRANSACTION_LIMIT_SINCE:
         stated["transaction_timeout"] = f"{TRANSACTION_MILLISECONDS // 1000}s" if bounded else "0"
-    row = conn.execute(_STATE, [list(stated), list(stated.values())], prepare=False).fetchone()
-    found, _, encoding, replication = tuple(row.values()) if isinstance(row, dict) else row or ()
+    with conn.cursor(row_factory=tuple_row) as cursor:  # the library's connections give dicts
+        row = cursor.execute(_STATE, [list(stated), list(stated.values())], prepare=False).fetchone()
+    found, _, encoding, replication = row or ()
     if encoding != ENCODING and stated["default_transaction_read_only"] == "off":
         raise UnfitError(NOT_UTF8.format(encoding=encoding))
     if replication != "origin":

@@ -17,6 +17,7 @@ from ledger.facts import Entry
 from ledger.state import StateKind
 from ledger.store.connection import BoundedConnection, lock_key
 from ledger.store.entry_lines import StoredEntry
+from ledger.store.hash_chain import BEGINNING
 from ledger.store.log import to_entry
 from ledger.store.roundtrip import RoundTrip, ask_one
 
@@ -38,6 +39,7 @@ _WAIT_FOR_WRITERS = """
 SELECT pg_advisory_xact_lock_shared($2) WHERE $1::timestamptz > clock_timestamp() - interval '1 minute'
 """
 _CLOCK = "SELECT clock_timestamp()"
+_DIGEST = "SELECT digest FROM stored_events WHERE notification_id = $1"
 _AT = "SELECT position_at($1)"
 _BEFORE = "SELECT position_at($1::timestamptz - interval '1 microsecond')"
 _LAST = f"""
@@ -94,6 +96,12 @@ def head(conn: BoundedConnection) -> int:
     """The position of the last entry, 0 for an empty log."""
     ((position,),) = ask_one(conn, _HEAD)
     return int(position)
+
+
+def digest_at(conn: BoundedConnection, position: int) -> bytes:
+    """The chain's digest at a position that is there, or 0 for what is before the first entry."""
+    rows = ask_one(conn, _DIGEST, position)
+    return bytes(rows[0][0]) if rows else BEGINNING
 
 
 def position_at(conn: BoundedConnection, schema: str, moment: datetime) -> int | None:

@@ -8,7 +8,7 @@ from api.openapi.answers import UNKNOWN
 from api.openapi.model import JSON, Answer, Operation, Operations
 from api.openapi.parameters import AFTER, OF_SKU, OWNER, PAGE, PAST, PATH, STATE, WRITE
 from api.resources.reservations.schemas import CartBody, ExtendBody, LinesBody, ReservationAnswer
-from ledger.errors import LedgerError
+from ledger.errors import AheadOfLogError, LedgerError
 from ledger.items.errors import UnknownItemError
 from ledger.reservations.errors import (
     NotHeldError,
@@ -138,5 +138,6 @@ RESERVATIONS: Operations = {
         summary="What was purchased, in the order of the log, to be followed with `after`",
         parameters=(*PAGE, AFTER),
         answers=_page(shapes.FulfilmentRequest),
+        refusals=(AheadOfLogError,),
     ),
 }

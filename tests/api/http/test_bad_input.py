@@ -480,6 +480,8 @@ def test_every_error_has_a_status_and_a_slug_of_its_own():
         "unknown-reservation": 404,
         "other-kind": 409,
         "insufficient-stock": 409,
+        "ahead-of-log": 409,
+        "other-history": 409,
         "stock-limit": 409,
         "already-reserved": 409,
         "already-sold": 409,

@@ -23,11 +23,13 @@ from api.server.responses import REFUSALS
 from ledger.catalogue.errors import OtherKindError, UnknownProductError
 from ledger.errors import (
     AbandonedError,
+    AheadOfLogError,
     BusyError,
     DatabaseAwayError,
     InvalidError,
     KeyReusedError,
     LedgerError,
+    OtherHistoryError,
     OutcomeUnknownError,
     PreconditionFailedError,
 )
@@ -63,6 +65,8 @@ REFUSED = [
     NotHeldError(ID, "A", None, 2, 1),
     PreconditionFailedError(None, wanted_absent=False),
     KeyReusedError("k"),
+    AheadOfLogError(9, 5),
+    OtherHistoryError(3, "ab" * 32, 5),
     AbandonedError(),
     BusyError(),
     DatabaseAwayError(),

@@ -79,11 +79,48 @@ def test_a_limit_holds_for_lines_too(client: TestClient):
     assert [line["position"] for line in lines(answer)] == [3, 4, 5, 6]
 
 
-def test_beyond_the_head_there_is_nothing_yet(client: TestClient):
-    answer = client.simulate_get(EVENTS, params={"after": 1000})
+@pytest.mark.parametrize("headers", [{}, NDJSON])
+@pytest.mark.parametrize("more", [{}, {"wait_seconds": 30}, {"limit": 1}])
+def test_whoever_has_read_more_than_there_is_is_told_so(
+    client: TestClient, headers: dict[str, str], more: dict[str, int]
+):
+    """A log that was restored from a backup: to wait in silence would be to miss what comes now."""
+    answer = client.simulate_get(EVENTS, params={"after": LOG_LENGTH + 1, **more}, headers=headers)
 
-    assert answer.json == {"items": [], "next_after": 1000}
-    assert lines(client.simulate_get(EVENTS, headers=NDJSON, params={"after": 1000})) == []
+    assert (answer.status_code, answer.json["type"]) == (409, "/problems/ahead-of-log")
+    assert (answer.json["after"], answer.json["last"]) == (LOG_LENGTH + 1, LOG_LENGTH)
+    assert answer.headers["Ledger-Position"] == str(LOG_LENGTH)
+
+
+def test_purchases_too_are_followed_from_within_the_log_alone(client: TestClient):
+    answers = [client.simulate_get("/api/fulfilment-requests", params={"after": LOG_LENGTH + n}) for n in (0, 1)]
+
+    assert [answer.status_code for answer in answers] == [200, 409]
+    assert answers[1].json["type"] == "/problems/ahead-of-log"
+
+
+def test_each_answer_names_the_digest_to_go_on_with(client: TestClient, conn: Connection):
+    digests = dict(conn.execute("SELECT notification_id, encode(digest, 'hex') FROM stored_events").fetchall())
+    after, digest = 0, "0" * 64
+    while after < LOG_LENGTH:
+        answer = client.simulate_get(EVENTS, params={"after": after, "digest": digest, "limit": 3})
+        after, digest = answer.json["next_after"], answer.json["next_digest"]
+        assert digest == digests[after]
+
+    last = client.simulate_get(EVENTS, params={"after": after, "digest": digest.upper()})
+    assert last.json == {"items": [], "next_after": LOG_LENGTH, "next_digest": digest}
+    whole = client.simulate_get(EVENTS, headers=NDJSON)
+    part = client.simulate_get(EVENTS, headers=NDJSON, params={"limit": 2})
+    assert (whole.headers["Next-Digest"], part.headers["Next-Digest"]) == (digest, digests[2])
+
+
+@pytest.mark.parametrize("headers", [{}, NDJSON])
+def test_another_history_is_noticed_even_where_it_is_as_long(client: TestClient, headers: dict[str, str]):
+    other = client.simulate_get(EVENTS, params={"after": 3, "digest": "ab" * 32}, headers=headers)
+
+    assert (other.status_code, other.json["type"]) == (409, "/problems/other-history")
+    assert other.json["after"] == 3
+    assert len(other.json["digest"]) == 64
 
 
 def test_a_follower_is_answered_at_once_where_there_is_something(client: TestClient):
@@ -115,7 +152,7 @@ def test_a_follower_is_told_as_soon_as_something_happens(client: TestClient, hea
 def test_a_follower_is_let_go_when_the_time_is_over(client: TestClient):
     answer = client.simulate_get(EVENTS, params={"after": LOG_LENGTH, "wait_seconds": 1})
 
-    assert answer.json == {"items": [], "next_after": LOG_LENGTH}
+    assert (answer.json["items"], answer.json["next_after"]) == ([], LOG_LENGTH)
 
 
 def test_the_log_has_two_forms(client: TestClient):
@@ -146,6 +183,8 @@ def test_more_streams_than_there_is_room_for_are_turned_away(client: TestClient,
         ("wait_seconds=31", "wait_seconds"),
         ("wait_seconds=0.5", "wait_seconds"),
         ("since=1", "since"),
+        ("digest=ab", "digest"),
+        (f"digest={'g' * 64}", "digest"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_by_name(client: TestClient, query: str, member: str):

@@ -88,7 +88,7 @@ def test_who_waits_is_answered_when_the_service_stops(postgres_url: str, schema:
         with closing(ask(service, FOLLOW.format(after=0))) as waiter:
             wait_for(lambda: threads(service) > before)
             assert service.stop() == 0
-            assert b'{"items":[],"next_after":0}' in waiter.recv(4096)
+            assert b'{"items":[],"next_after":0,"next_digest":"' in waiter.recv(4096)
         log.seek(0)
         assert "cut after draining" not in log.read()
 
