@@ -114,7 +114,7 @@ DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 def missing(where: str, text: str, tracked: set[str]) -> list[str]:
     """Files that a text names and that are nowhere: by whole path, by the end of one, or by name alone."""
-    names = {match[0].lstrip("./") for match in NAMED.finditer(text)} - NOT_OURS
+    names = {re.sub(r"^(\.\.?/)+", "", match[0]) for match in NAMED.finditer(text)} - NOT_OURS
     return [
         f"{where}: {name}" for name in sorted(names) if not any(f"/{path}".endswith(f"/{name}") for path in tracked)
     ]
