@@ -1,7 +1,7 @@
 """The processes of `stockledger serve`, each declared once. Every one but the HTTP workers also runs alone.
 
 A process works until SIGTERM. It is restarted when it ends, publishes its numbers under its name, and may run on as
-many hosts as one likes: of those of which only one may be at work, one leads (`ledger.store.leadership`).
+many hosts as one likes: of those of which only one may be at work, one leads (`projections.following.leadership`).
 """
 
 from collections.abc import Callable

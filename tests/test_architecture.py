@@ -82,7 +82,7 @@ MACHINERY = {
     "audit": {"store"},
     "export": {"store", "audit"},
 }
-PURE_IMPORTS = {"collections", "datetime", "functools", "msgspec", "re", "typing", "uuid"}
+PURE_IMPORTS = {"collections", "datetime", "functools", "hashlib", "msgspec", "re", "typing", "uuid"}
 IMPURE_CALLS = {"now", "utcnow", "today", "uuid1", "uuid4", "open", "print", "sleep"}
 LIBRARYS_PRIVATE_NAMES = {
     name

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 import falcon
 import msgspec
@@ -13,13 +13,6 @@ from ledger.errors import LedgerError
 from ledger.outcome import Outcome
 
 _encoder = msgspec.json.Encoder()
-
-
-class Versioned(Protocol):
-    """What carries its version, which is its ETag."""
-
-    @property
-    def version(self) -> int: ...
 
 
 class Page(Struct, frozen=True):
@@ -43,12 +36,14 @@ def reflecting(position: int) -> Iterator[None]:
         raise
 
 
-def versioned(req: falcon.Request, resp: falcon.Response, payload: Versioned, position: int, lapsed: int = 0) -> None:
-    """Answer with an ETag; 304 to a GET whose If-None-Match names it (RFC 9110, 13.1.2).
+def versioned(
+    req: falcon.Request, resp: falcon.Response, payload: object, version: int, position: int, lapsed: int = 0
+) -> None:
+    """Answer with the version as ETag; 304 to a GET whose If-None-Match names it (RFC 9110, 13.1.2).
 
     `lapsed` units are shown as free because their hold is over by the clock, which the version does not count yet.
     """
-    etag = f'"{payload.version}-{lapsed}"' if lapsed else f'"{payload.version}"'
+    etag = f'"{version}-{lapsed}"' if lapsed else f'"{version}"'
     resp.set_header("ETag", etag)
     if req.method in ("GET", "HEAD") and requests.is_known(req, etag):
         resp.status = falcon.HTTP_304
@@ -64,11 +59,13 @@ def page(resp: falcon.Response, found: Sequence[tuple[str | int, Any]], limit: i
     answer(resp, Page([item for _, item in shown], next_cursor), position)
 
 
-def handled(req: falcon.Request, resp: falcon.Response, status: int, body: Any, outcome: Outcome) -> None:
-    """Answer a single call with what its command left behind."""
+def handled(
+    req: falcon.Request, resp: falcon.Response, status: int, body: Any, outcome: Outcome, version: int | None
+) -> None:
+    """Answer a single call with what its command left behind, and the version of that if it has one."""
     resp.status = status
-    if hasattr(body, "version"):
-        versioned(req, resp, body, outcome.position)
+    if version is not None:
+        versioned(req, resp, body, version, outcome.position)
     else:
         answer(resp, body, outcome.position)
     if outcome.replayed:

@@ -23,11 +23,13 @@ Common = dict[str, Any]
 class CommandCall(Struct, frozen=True):
     """How callers meet one class of command, in its single call and in batches alike.
 
-    `scopes` are all that it asks for, `answer` the status and body that say what it left behind.
+    `scopes` are all that it asks for, `answer` the status and body that say what it left behind, `version` what that
+    has for an ETag where the body does not say it.
     """
 
     scopes: Callable[[Any], tuple[Scope, ...]]
     answer: Callable[[Any, Any], tuple[int, Any]]
+    version: Callable[[Any, Any], int] | None = None
 
 
 class Service(Struct, frozen=True):
@@ -50,7 +52,9 @@ class Service(Struct, frozen=True):
         self.permit(req.context.caller, command)
         outcome = self.ledger.handle(command)
         status, body = self.answer_to(command, outcome)
-        answers.handled(req, resp, status, body, outcome)
+        asked = self.commands[type(command)].version
+        version = getattr(body, "version", None) if asked is None else asked(command, outcome)
+        answers.handled(req, resp, status, body, outcome, version)
         return body
 
     def permit(self, caller: Caller, command: Command) -> None:

@@ -107,20 +107,19 @@ class Holds:
 
     def reserve(self, entry: Moment, event: Reserved, quantity: int, before: int) -> None:
         """`before` is the position of the entry before: the lines of one reservation follow each other."""
-        ttl = event.expires_at - entry.recorded_at
-        if ttl % _SECOND or not _NONE <= ttl <= _LONGEST:
-            self._findings.at(entry, "expiry", f"whole seconds, 0 to {MAX_TTL_SECONDS}, after it was recorded", ttl)
         number = event.reservation_id.int
         hold = self.open.get(number)
         if hold is None:
             hold = self.open[number] = Hold(entry, event)
+            self._check_ttl(entry, event)
         elif hold.last != before or entry.stream in hold.lines or hold.members() != Hold(entry, event).members():
-            made = f"reservation {event.reservation_id} was made at position {hold.position}"
-            self._findings.at(entry, "reservation-taken", "an id that is not in use", made)
-            if entry.stream in hold.lines:
-                return
+            self._check_growth(entry, event, hold)
         hold.last = entry.position
-        hold.lines[entry.stream] = HeldLine(quantity)
+        line = hold.lines.get(entry.stream)
+        if line is None:
+            hold.lines[entry.stream] = HeldLine(quantity)
+        else:
+            line.quantity += quantity
         hold.remaining += quantity
 
     def extend(self, entry: Moment, event: Extended, quantity: int, before: int) -> None:
@@ -131,9 +130,7 @@ class Holds:
             self._together(entry, hold, ("extended", event.expires_at), before)
         if event.expires_at != hold.expires_at:  # else it is a further line
             self._check_not_over(entry, hold)
-        ttl = event.expires_at - entry.recorded_at
-        if ttl % _SECOND or not _NONE <= ttl <= _LONGEST:
-            self._findings.at(entry, "expiry", f"whole seconds, 0 to {MAX_TTL_SECONDS}, after it was recorded", ttl)
+        self._check_ttl(entry, event)
         line = self._line(entry, hold)
         if line is not None and quantity != line.remaining:
             self._findings.at(entry, "quantity", f"{line.remaining}, which is held", quantity)
@@ -158,21 +155,18 @@ class Holds:
             line.released += quantity
             self._reduce(entry, hold, quantity, "expired" if event.cause == "expired" else "released")
 
-    def purchase(self, entry: Moment, event: Purchased, quantity: int, before: int) -> None:
+    def purchase(self, entry: Moment, event: Purchased, quantity: int, _before: int) -> None:
         assert event.reservation_id is not None, "the caller has looked"
         hold = self._open(entry, event.reservation_id)
         self._witness.purchased(entry, event, hold)
         if hold is None:
             return
-        # An item can also be bought alone, without the other lines of its cart.
-        if len(hold.lines) > 1 and (isinstance(event, StockPurchased) or self._group is not None):
-            self._together(entry, hold, ("purchased", event.purchase_id), before)
         self._check_not_over(entry, hold)
         line = self._line(entry, hold)
         if line is None:
             return
-        if quantity != line.remaining:
-            self._findings.at(entry, "quantity", f"{line.remaining}, which is held", quantity)
+        if quantity > line.remaining:
+            self._findings.at(entry, "quantity", f"at most {line.remaining}, which is held", quantity)
         line.purchased += quantity
         self._reduce(entry, hold, quantity, "purchased")
 
@@ -195,6 +189,18 @@ class Holds:
         for hold in self.open.values():
             self._witness.is_over(hold)
         self.open.clear()
+
+    def _check_ttl(self, entry: Moment, event: Reserved | Extended) -> None:
+        ttl = event.expires_at - entry.recorded_at
+        if ttl % _SECOND or not _NONE <= ttl <= _LONGEST:
+            self._findings.at(entry, "expiry", f"whole seconds, 0 to {MAX_TTL_SECONDS}, after it was recorded", ttl)
+
+    def _check_growth(self, entry: Moment, event: Reserved, hold: Hold) -> None:
+        """More is held under the same id: until the same time, for the same owner, while it is open."""
+        self._check_not_over(entry, hold)
+        if (event.expires_at, event.owner, event.fingerprint) != (hold.expires_at, hold.owner, None):
+            made = f"reservation {event.reservation_id} was made at position {hold.position}"
+            self._findings.at(entry, "reservation-taken", "an id that is not in use", made)
 
     def _together(self, entry: Moment, hold: Hold, key: tuple[str, object], before: int) -> None:
         """What happens to all lines of a reservation happens to them one after another."""

@@ -4,23 +4,23 @@ Checks go from the most basic to the most particular: does every line exist and 
 the reservation still open, is there enough.
 """
 
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any, NoReturn
-from uuid import UUID
 
 from ledger.catalogue import products
 from ledger.catalogue.products import PRODUCTS
 from ledger.facts import Cause, Fact
 from ledger.items import items
-from ledger.items.events import ItemPurchased, ItemReleased, ItemReservationExtended, ItemReserved, ItemReturned
+from ledger.items.events import ItemReleased, ItemReservationExtended, ItemReserved, ItemReturned
 from ledger.items.items import ITEMS
 from ledger.reservations.commands import (
     ExpireReservation,
     ExtendReservation,
     Line,
     MakeReservation,
-    PurchaseReservation,
     ReleaseReservation,
+    ReservationCommand,
     ReserveItem,
     ReturnPurchase,
 )
@@ -33,7 +33,7 @@ from ledger.reservations.errors import (
 from ledger.reservations.reservations import RESERVATIONS, HeldLine, Reservation, line_key, summed
 from ledger.stock import levels
 from ledger.stock.errors import InsufficientStockError, Shortage
-from ledger.stock.events import StockPurchased, StockReleased, StockReservationExtended, StockReserved, StockReturned
+from ledger.stock.events import StockReleased, StockReservationExtended, StockReserved, StockReturned
 from ledger.stock.levels import STOCK
 from ledger.streams import item_stream, stock_stream
 from ledger.unit_of_work import UnitOfWork
@@ -45,7 +45,7 @@ EXPIRY_ACTOR = "expiry"
 def make(work: UnitOfWork, command: MakeReservation) -> list[Fact]:
     """All lines or none; with `partial`, what there is of each, but something."""
     for line in command.lines:
-        _require_line(work, line)
+        require_line(work, line)
     _check_precondition(work, command)
     existing = work[RESERVATIONS].get(command.reservation_id)
     if existing is not None:
@@ -86,55 +86,46 @@ def write_down_expiry(_work: UnitOfWork, _command: ExpireReservation) -> list[Fa
 
 def release(work: UnitOfWork, command: ReleaseReservation) -> list[Fact]:
     """Releasing what is released or expired already changes nothing; what was purchased cannot be released."""
-    reservation = _require(work, command.reservation_id)
+    reservation = require(work, command, must_be_open=command.lines is not None)
     if command.lines is None:
         if reservation.state == "purchased":
             raise ReservationEndedError(reservation.reservation_id, reservation.state)
         wanted = [Line(line.sku, line.remaining, line.sn) for line in reservation.held()]
     else:
-        _require_open(reservation)
         wanted = list(summed(command.lines))
-    facts = []
-    for line in wanted:
-        held = reservation.lines.get(line_key(line.sku, line.sn))
-        if held is None or line.quantity > held.remaining:
-            _refuse_line(reservation, line, held.remaining if held else 0)
-        facts.append(release_line(work, reservation, held, line.quantity, "cancelled", command.by()))
-    return facts
+    return [
+        release_line(work, reservation, held, line.quantity, "cancelled", command.by())
+        for line, held in held_lines(reservation, wanted)
+    ]
 
 
 def extend(work: UnitOfWork, command: ExtendReservation) -> list[Fact]:
-    reservation = _require_open(_require(work, command.reservation_id))
-    return _extend(work, reservation, command.ttl_seconds, command.by())
-
-
-def purchase(work: UnitOfWork, command: PurchaseReservation) -> list[Fact]:
-    """All that is still held leaves the inventory."""
-    reservation = _require_open(_require(work, command.reservation_id))
-    ids = {"reservation_id": reservation.reservation_id, "purchase_id": command.purchase_id} | command.by()
-    facts = []
-    for line in reservation.held():
-        if line.sn is not None:
-            facts.append(Fact(item_stream(line.sku, line.sn), ItemPurchased(**ids)))
-        else:
-            level, gone = work[STOCK][line.sku], line.remaining
-            on_hand, reserved = level.on_hand - gone, level.reserved - gone
-            event = StockPurchased(quantity=gone, on_hand=on_hand, reserved=reserved, **ids)
-            facts.append(Fact(stock_stream(line.sku), event))
-    return facts
+    reservation = require(work, command, must_be_open=True)
+    return extend_lines(work, reservation, command.ttl_seconds, command.by())
 
 
 def take_back(work: UnitOfWork, command: ReturnPurchase) -> list[Fact]:
     """Purchased goods come back, at most as many as were purchased and have not come back yet."""
-    reservation = _require(work, command.reservation_id)
+    reservation = require(work, command)
     facts = []
     for line in summed(command.lines):
         held = reservation.lines.get(line_key(line.sku, line.sn))
         purchased = held.purchased - held.returned if held else 0
         if line.quantity > purchased:
-            _refuse_line(reservation, line, purchased)
+            refuse_line(reservation, line, purchased)
         facts.append(_take_back_line(work, command, line))
     return facts
+
+
+def held_lines(reservation: Reservation, wanted: Iterable[Line]) -> list[tuple[Line, HeldLine]]:
+    """Each line with what is held of it; raises NotHeldError where that is less."""
+    found = []
+    for line in wanted:
+        held = reservation.lines.get(line_key(line.sku, line.sn))
+        if held is None or line.quantity > held.remaining:
+            refuse_line(reservation, line, held.remaining if held else 0)
+        found.append((line, held))
+    return found
 
 
 def reserve_again(work: UnitOfWork, existing: Reservation, command: ReserveItem) -> list[Fact]:
@@ -144,18 +135,18 @@ def reserve_again(work: UnitOfWork, existing: Reservation, command: ReserveItem)
     item = work[ITEMS][command.sku, command.sn]
     if item is None or item.reservation_id != existing.reservation_id:
         raise ReservationIdTakenError(existing.reservation_id)
-    return _extend(work, existing, command.ttl_seconds, command.by())
+    return extend_lines(work, existing, command.ttl_seconds, command.by())
 
 
-def hold_item(work: UnitOfWork, command: MakeReservation | ReserveItem, sku: str, sn: str) -> Fact:
-    event = ItemReserved(
+def hold_item(work: UnitOfWork, command: ReserveItem) -> Fact:
+    return hold_line(
+        work,
+        Line(command.sku, 1, command.sn),
         reservation_id=command.reservation_id,
         expires_at=work.now + timedelta(seconds=command.ttl_seconds),
         owner=command.owner,
-        fingerprint=command.fingerprint if isinstance(command, MakeReservation) else None,
         **command.by(),
     )
-    return Fact(item_stream(sku, sn), event)
 
 
 def release_line(
@@ -178,20 +169,19 @@ def _check_precondition(work: UnitOfWork, command: MakeReservation) -> None:
         command.precondition.check(product.version + work[STOCK][sku].version)
 
 
-def _require(work: UnitOfWork, reservation_id: UUID) -> Reservation:
-    reservation = work[RESERVATIONS][reservation_id]
+def require(work: UnitOfWork, command: ReservationCommand, *, must_be_open: bool = False) -> Reservation:
+    """Raises UnknownReservationError, ReservationEndedError if it must be open, then PreconditionFailedError."""
+    reservation = work[RESERVATIONS][command.reservation_id]
     if reservation is None:
-        raise UnknownReservationError(reservation_id)
-    return reservation
-
-
-def _require_open(reservation: Reservation) -> Reservation:
-    if reservation.state != "open":
+        raise UnknownReservationError(command.reservation_id)
+    if must_be_open and reservation.state != "open":
         raise ReservationEndedError(reservation.reservation_id, reservation.state)
+    if command.precondition is not None:  # the version is worked out
+        command.check(reservation.version)
     return reservation
 
 
-def _require_line(work: UnitOfWork, line: Line) -> None:
+def require_line(work: UnitOfWork, line: Line) -> None:
     products.require(work[PRODUCTS][line.sku], line.sku, "fungible" if line.sn is None else "non-fungible")
     if line.sn is not None:
         items.require(work[ITEMS][line.sku, line.sn], line.sku, line.sn)
@@ -223,23 +213,28 @@ def _missing(work: UnitOfWork, line: Line, got: HeldLine | None) -> Shortage | N
 
 
 def _hold(work: UnitOfWork, command: MakeReservation, line: Line) -> Fact:
-    if line.sn is not None:
-        return hold_item(work, command, line.sku, line.sn)
-    level = work[STOCK][line.sku]
-    event = StockReserved(
-        quantity=line.quantity,
-        on_hand=level.on_hand,
-        reserved=level.reserved + line.quantity,
+    return hold_line(
+        work,
+        line,
         reservation_id=command.reservation_id,
         expires_at=work.now + timedelta(seconds=command.ttl_seconds),
         owner=command.owner,
         fingerprint=command.fingerprint,
         **command.by(),
     )
+
+
+def hold_line(work: UnitOfWork, line: Line, **members: Any) -> Fact:
+    """`members` are those that the facts of all lines of a reservation have in common."""
+    if line.sn is not None:
+        return Fact(item_stream(line.sku, line.sn), ItemReserved(**members))
+    level = work[STOCK][line.sku]
+    reserved = level.reserved + line.quantity
+    event = StockReserved(quantity=line.quantity, on_hand=level.on_hand, reserved=reserved, **members)
     return Fact(stock_stream(line.sku), event)
 
 
-def _extend(work: UnitOfWork, reservation: Reservation, ttl_seconds: int, by: dict[str, Any]) -> list[Fact]:
+def extend_lines(work: UnitOfWork, reservation: Reservation, ttl_seconds: int, by: dict[str, Any]) -> list[Fact]:
     """From now, for every line that is still held."""
     expires_at = work.now + timedelta(seconds=ttl_seconds)
     members: dict[str, Any] = {"reservation_id": reservation.reservation_id, "expires_at": expires_at} | by
@@ -270,5 +265,5 @@ def _take_back_line(work: UnitOfWork, command: ReturnPurchase, line: Line) -> Fa
     return Fact(stock_stream(line.sku), event)
 
 
-def _refuse_line(reservation: Reservation, line: Line, available: int) -> NoReturn:
+def refuse_line(reservation: Reservation, line: Line, available: int) -> NoReturn:
     raise NotHeldError(reservation.reservation_id, line.sku, line.sn, line.quantity, available)

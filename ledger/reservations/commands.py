@@ -62,8 +62,18 @@ class ExtendReservation(ReservationCommand, frozen=True, kw_only=True):
     ttl_seconds: int
 
 
+class ChangeReservation(ReservationCommand, frozen=True, kw_only=True):
+    """Have an open reservation hold exactly these lines, summed and in order; `ttl_seconds` from now, if given."""
+
+    lines: tuple[Line, ...]
+    ttl_seconds: int | None = None
+
+
 class PurchaseReservation(ReservationCommand, frozen=True, kw_only=True):
+    """Buy the given lines, summed and in order, or all that is held."""
+
     purchase_id: UUID
+    lines: tuple[Line, ...] | None = None
 
 
 class ReturnPurchase(ReservationCommand, frozen=True, kw_only=True):

@@ -26,7 +26,7 @@ def reserve_item(work: UnitOfWork, command: ReserveItem) -> list[Fact]:
     if existing is not None:
         return carts.reserve_again(work, existing, command)
     items.require_free(item)
-    return [carts.hold_item(work, command, command.sku, command.sn)]
+    return [carts.hold_item(work, command)]
 
 
 def release_item(work: UnitOfWork, command: ReleaseItem) -> list[Fact]:

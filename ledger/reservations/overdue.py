@@ -12,6 +12,7 @@ from ledger.items.commands import ItemCommand, PutItem
 from ledger.items.items import ITEMS
 from ledger.reservations import carts
 from ledger.reservations.commands import (
+    ChangeReservation,
     ExpireReservation,
     ExtendReservation,
     MakeReservation,
@@ -65,6 +66,11 @@ def _of_cart(work: UnitOfWork, command: MakeReservation) -> list[UUID]:
     return named + _holders(work, [(line.sku, line.sn) for line in command.lines if line.sn is not None])
 
 
+def _of_change(work: UnitOfWork, command: ChangeReservation) -> list[UUID]:
+    items = [(line.sku, line.sn) for line in command.lines if line.sn is not None]
+    return [command.reservation_id, *_holders(work, items)]
+
+
 _MET: dict[type[Command], Callable[[UnitOfWork, Any], list[UUID]]] = {
     PutItem: _of_item,
     ReserveItem: _of_item_and_id,
@@ -73,6 +79,7 @@ _MET: dict[type[Command], Callable[[UnitOfWork, Any], list[UUID]]] = {
     ReleaseReservation: _by_id,
     ExpireReservation: _by_id,
     ExtendReservation: _by_id,
+    ChangeReservation: _of_change,
     PurchaseReservation: _by_id,
     ReturnPurchase: _by_id,
 }

@@ -4,11 +4,13 @@ A reservation is over at `expires_at` for every rule, whether or not that has be
 purchased, extended or revived after that.
 """
 
+import hashlib
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
+import msgspec
 from msgspec import Struct, structs
 
 from ledger.facts import Entry, Event
@@ -28,7 +30,7 @@ Returned = StockReturned | ItemReturned
 
 
 class HeldLine(Struct, frozen=True, omit_defaults=True):
-    """`quantity` reserved at first, of which so many were released, purchased, and returned after the purchase."""
+    """`quantity` reserved in all, of which so many were released, purchased, and returned after the purchase."""
 
     sku: str
     quantity: int
@@ -69,6 +71,15 @@ class Reservation(Struct, frozen=True):
         if not self.is_overdue(now):
             return self.state
         return "purchased" if any(line.purchased for line in self.lines.values()) else "expired"
+
+    @property
+    def version(self) -> int:
+        """Stands for all of it that changes: equal versions, equal reservations."""
+        lines = [(key, *structs.astuple(line)) for key, line in self.lines.items()]
+        content = msgspec.json.encode((self.state, self.expires_at, lines))
+        return (
+            int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big") >> 11
+        )  # JSON numbers are exact up to 53 bits
 
     def held(self) -> list[HeldLine]:
         return [line for line in self.lines.values() if line.remaining]
@@ -132,10 +143,9 @@ def evolve(reservation: Reservation | None, entry: Entry) -> Reservation:
 
 def _with_line(reservation: Reservation | None, event: Reserved, sku: str, sn: str | None, entry: Entry) -> Reservation:
     quantity = event.quantity if isinstance(event, StockReserved) else 1
-    line = {line_key(sku, sn): HeldLine(sku, quantity, sn)}
+    key = line_key(sku, sn)
     if reservation is not None:
-        remaining = reservation.remaining + quantity
-        return structs.replace(reservation, lines=reservation.lines | line, remaining=remaining)
+        return _grown(reservation, key, HeldLine(sku, quantity, sn))
     return Reservation(
         event.reservation_id,
         entry.position,
@@ -147,7 +157,18 @@ def _with_line(reservation: Reservation | None, event: Reserved, sku: str, sn: s
         None,
         event.fingerprint,
         quantity,
-        line,
+        {key: HeldLine(sku, quantity, sn)},
+    )
+
+
+def _grown(reservation: Reservation, key: str, more: HeldLine) -> Reservation:
+    """With a further line, or more of one."""
+    line = reservation.lines.get(key)
+    grown = more if line is None else structs.replace(line, quantity=line.quantity + more.quantity)
+    return structs.replace(
+        reservation,
+        lines=reservation.lines | {key: grown},
+        remaining=reservation.remaining + more.quantity,
     )
 
 

@@ -1,6 +1,6 @@
 """What reservations bring: carts, and holds on single items. Their facts are in the streams of what they hold."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from msgspec import structs
 
@@ -9,10 +9,12 @@ from ledger.facts import Entry
 from ledger.items import room as items_room
 from ledger.items.items import ITEMS
 from ledger.items.outcomes import ItemOutcome
-from ledger.reservations import carts, reservations
+from ledger.reservations import carts, changes, purchases, reservations
 from ledger.reservations.commands import (
+    ChangeReservation,
     ExpireReservation,
     ExtendReservation,
+    Line,
     MakeReservation,
     PurchaseReservation,
     ReleaseItem,
@@ -31,13 +33,17 @@ from ledger.stock.levels import STOCK
 from ledger.unit_of_work import UnitOfWork
 
 
-def _needs_of_cart(command: MakeReservation, needs: Keys) -> None:
-    """An id of our own making is new: there is nothing to look up."""
-    for line in command.lines:
+def _needs_of_lines(lines: Iterable[Line], needs: Keys) -> None:
+    for line in lines:
         needs.add(PRODUCTS, line.sku)
         needs.add(STOCK, line.sku)
         if line.sn is not None:
             needs.add(ITEMS, (line.sku, line.sn))
+
+
+def _needs_of_cart(command: MakeReservation, needs: Keys) -> None:
+    """An id of our own making is new: there is nothing to look up."""
+    _needs_of_lines(command.lines, needs)
     if command.fingerprint is not None:
         needs.add(reservations.RESERVATIONS, command.reservation_id)
 
@@ -49,6 +55,11 @@ def _needs_of_item(command: ReserveItem, needs: Keys) -> None:
 
 def _needs(command: ReservationCommand, needs: Keys) -> None:
     needs.add(reservations.RESERVATIONS, command.reservation_id)
+
+
+def _needs_of_change(command: ChangeReservation, needs: Keys) -> None:
+    _needs(command, needs)
+    _needs_of_lines(command.lines, needs)
 
 
 def _outcome_of_cart(work: UnitOfWork, command: MakeReservation) -> MadeOutcome:
@@ -106,7 +117,8 @@ RESERVATIONS = Room(
         ReleaseReservation: Rule(carts.release, _needs, _outcome, ReservationOutcome),
         ExpireReservation: Rule(carts.write_down_expiry, _needs, _outcome, ReservationOutcome),
         ExtendReservation: Rule(carts.extend, _needs, _outcome, ReservationOutcome),
-        PurchaseReservation: Rule(carts.purchase, _needs, _outcome, ReservationOutcome),
+        ChangeReservation: Rule(changes.change, _needs_of_change, _outcome, ReservationOutcome, outcome_needs=_needs),
+        PurchaseReservation: Rule(purchases.purchase, _needs, _outcome, ReservationOutcome),
         ReturnPurchase: Rule(carts.take_back, _needs, _outcome, ReservationOutcome),
     },
     before=expire_met,

@@ -25,7 +25,10 @@ class StockRemoved(StockEvent, frozen=True, kw_only=True):
 
 
 class StockReserved(StockEvent, frozen=True, kw_only=True):
-    """`fingerprint` identifies the request that chose the id itself, so that a repeat is told from a clash."""
+    """`fingerprint` identifies the request that chose the id itself, so that a repeat is told from a clash.
+
+    A further one under the same id, while that is open, adds to the line.
+    """
 
     reservation_id: UUID
     expires_at: datetime

@@ -14,10 +14,10 @@ import psycopg
 
 from ledger.facts import Entry
 from ledger.store.connection import BoundedConnection
-from ledger.store.leadership import lead
 from ledger.store.log import read
 from ledger.store.roundtrip import ask_one, transaction
 from projections.following import movements_daily, valuations_daily
+from projections.following.leadership import lead
 
 BATCH_ENTRIES = 20_000
 # With nothing to do. Half a second behind is as good as now for a report, and five looks a second cost nothing.

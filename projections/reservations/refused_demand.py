@@ -11,7 +11,7 @@ from ledger.commands import Command
 from ledger.errors import LedgerError
 from ledger.items.errors import ItemHeldError, ItemSoldError
 from ledger.outcome import Outcome
-from ledger.reservations.commands import MakeReservation, ReserveItem
+from ledger.reservations.commands import ChangeReservation, MakeReservation, ReserveItem
 from ledger.reservations.outcomes import MadeOutcome
 from ledger.stock.errors import InsufficientStockError, Shortage
 from ledger.store.roundtrip import RoundTrip
@@ -58,7 +58,7 @@ class RefusedDemand:
 
 
 def _shortages(command: Command, result: Outcome | LedgerError) -> Iterator[Shortage]:
-    if isinstance(command, MakeReservation):
+    if isinstance(command, MakeReservation | ChangeReservation):
         if isinstance(result, InsufficientStockError):
             yield from result.shortages
         elif isinstance(result, MadeOutcome) and not result.replayed:

@@ -71,6 +71,7 @@ SELECT {LINE_COLUMNS} FROM json_to_recordset($1) AS new (
     purchased bigint, returned bigint, remaining bigint, expires_at timestamptz
 )
 ON CONFLICT (reservation_id, line) DO UPDATE SET
+    quantity = excluded.quantity,
     released = excluded.released,
     purchased = excluded.purchased,
     returned = excluded.returned,

@@ -14,6 +14,7 @@ from uuid import UUID
 from ledger.commands import Command
 from ledger.items.commands import PutItem
 from ledger.reservations.commands import (
+    ChangeReservation,
     ExtendReservation,
     Line,
     MakeReservation,
@@ -138,6 +139,8 @@ class Caller(threading.Thread):
             (3, MakeReservation(reservation_id=new, lines=lines, ttl_seconds=ttl, partial=True)),
             (3, ReserveItem(sku=bike, sn=sn, reservation_id=choose.choice((new, some)), ttl_seconds=ttl)),
             (4, PurchaseReservation(reservation_id=some, purchase_id=new)),
+            (2, PurchaseReservation(reservation_id=some, purchase_id=new, lines=lines[:1])),
+            (5, ChangeReservation(reservation_id=some, lines=lines, ttl_seconds=choose.choice((None, ttl)))),
             (2, ReleaseReservation(reservation_id=some)),
             (2, ReleaseReservation(reservation_id=some, lines=lines[:1])),
             (2, ExtendReservation(reservation_id=some, ttl_seconds=ttl)),

@@ -8,6 +8,7 @@ from msgspec import UNSET
 from ledger.commands import Command
 from ledger.items.commands import PutItem
 from ledger.reservations.commands import (
+    ChangeReservation,
     ExtendReservation,
     Line,
     MakeReservation,
@@ -61,6 +62,14 @@ def call_of(command: Command) -> Call:
         case ExtendReservation():
             body = {"ttl_seconds": command.ttl_seconds}
             return Call(kind, "POST", f"{reservation(command.reservation_id)}/extend", body)
+        case ChangeReservation():
+            body = {"lines": _lines(command.lines)}
+            if command.ttl_seconds is not None:
+                body["ttl_seconds"] = command.ttl_seconds
+            return Call(kind, "PUT", reservation(command.reservation_id), body, records=False)
+        case PurchaseReservation(lines=lines) if lines is not None:
+            body = {"lines": _lines(lines)}
+            return Call(kind, "POST", f"{reservation(command.reservation_id)}/purchase", body)
         case PurchaseReservation():
             return Call(kind, "POST", f"{reservation(command.reservation_id)}/purchase")
         case ReturnPurchase():

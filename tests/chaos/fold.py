@@ -205,9 +205,10 @@ class Fold:
         new = Hold(self._row.position, data.get("owner"), data.get("reference"), at, until)
         hold = self.holds.setdefault(data["reservation_id"], new)
         self.need(until > at, "over before it began")
-        self.need((hold.created_at, hold.expires_at) == (at, until), "reserved in two transactions")
-        self.need(key not in hold.lines, "the same line twice")
-        hold.lines[key] = Line(quantity)
+        self.need(hold.state == "open" and at < hold.expires_at, f"more is held after the end: {hold.state}")
+        self.need(hold.expires_at == until, f"more is held until another time than {hold.expires_at}")
+        self.need(hold.owner == data.get("owner"), f"more is held for another than {hold.owner}")
+        hold.lines.setdefault(key, Line(0)).quantity += quantity
 
     def _purchase(self, family: str, where: list[str]) -> None:
         row, data = self._row, self._row.data

@@ -13,6 +13,7 @@ from msgspec import UNSET
 from ledger.commands import Command
 from ledger.items.commands import PutItem
 from ledger.reservations.commands import (
+    ChangeReservation,
     ExtendReservation,
     Line,
     MakeReservation,
@@ -39,6 +40,10 @@ class Held:
     @property
     def remaining(self) -> int:
         return self.quantity - self.released - self.purchased
+
+    def shown_released(self, sn: str | None) -> int:
+        """An item is one unit, however often it was given back and held again."""
+        return self.released if sn is None else max(0, 1 - self.remaining - self.purchased)
 
 
 @dataclass
@@ -88,6 +93,8 @@ class Model:
             case MakeReservation():
                 refusals = (self._kind(line.sku, line.sn) for line in command.lines)
                 return next(filter(None, refusals), None) or self._make(command)
+            case ChangeReservation():
+                return self._change(command)
             case ReleaseReservation() | ExtendReservation() | PurchaseReservation() | ReturnPurchase():
                 hold = self.holds.get(command.reservation_id)
                 return "unknown-reservation" if hold is None else self._on_hold(hold, command)
@@ -175,10 +182,12 @@ class Model:
     def _make(self, command: MakeReservation) -> str | None:
         content = (command.lines, command.ttl_seconds, command.partial)
         if command.reservation_id in self.holds:
-            same = self.holds[command.reservation_id].content == content
-            return None if same else "reservation-id-taken"
-        there = [Line(line.sku, min(line.quantity, self._obtainable(line)), line.sn) for line in command.lines]
-        got = [line for line in there if line.quantity]
+            there = self.holds[command.reservation_id]
+            if there.content != content:
+                return "reservation-id-taken"
+            return "reservation-ended" if there.state in ("released", "expired") else None
+        obtained = [Line(line.sku, min(line.quantity, self._obtainable(line)), line.sn) for line in command.lines]
+        got = [line for line in obtained if line.quantity]
         if got != list(command.lines) and not (command.partial and got):
             return "insufficient-stock"
         self._hold(command.reservation_id, got, command.ttl_seconds, content)
@@ -210,6 +219,8 @@ class Model:
             return self._release_part(hold, command.lines or ())
         if isinstance(command, ExtendReservation):
             hold.expires = self.now + command.ttl_seconds
+        elif isinstance(command, PurchaseReservation) and command.lines is not None:
+            return self._buy_part(hold, command.lines)
         else:
             for key in hold.lines:
                 self._buy(hold, key)
@@ -231,6 +242,43 @@ class Model:
         for key, quantity in wanted:
             self._release(key, hold.lines[key], quantity)
         self._settle(hold, "released")
+        return None
+
+    def _buy_part(self, hold: Hold, lines: Iterable[Line]) -> str | None:
+        wanted = [((line.sku, line.sn), line.quantity) for line in lines]
+        if any(key not in hold.lines or quantity > hold.lines[key].remaining for key, quantity in wanted):
+            return "not-held"
+        for key, quantity in wanted:
+            self._buy(hold, key, quantity)
+        return None
+
+    def _change(self, command: ChangeReservation) -> str | None:
+        """Give all back on paper, see whether the lines are there, and hold them."""
+        hold = self.holds.get(command.reservation_id)
+        if hold is None:
+            return "unknown-reservation"
+        if hold.state != "open":
+            return "reservation-ended"
+        if refusal := next(filter(None, (self._kind(line.sku, line.sn) for line in command.lines)), None):
+            return refusal
+        for line in command.lines:
+            own = hold.lines[line.sku, line.sn].remaining if (line.sku, line.sn) in hold.lines else 0
+            if line.quantity > own + (0 if line.sn is not None and own else self._obtainable(line)):
+                return "insufficient-stock"
+        if command.ttl_seconds is not None:
+            hold.expires = self.now + command.ttl_seconds
+        wanted = {(line.sku, line.sn): line.quantity for line in command.lines}
+        for key in [*hold.lines, *(key for key in wanted if key not in hold.lines)]:
+            held = hold.lines.setdefault(key, Held(0))
+            more = wanted.get(key, 0) - held.remaining
+            if more < 0:
+                self._release(key, held, -more)
+            elif more > 0:
+                held.quantity += more
+                if key[1] is None:
+                    self.levels[key[0]][1] += more
+                else:
+                    self.pieces[key[0]][key[1]].held_by = command.reservation_id
         return None
 
     def _take_back(self, hold: Hold, lines: Iterable[Line]) -> str | None:
@@ -257,10 +305,10 @@ class Model:
         elif quantity:
             self.pieces[sku][sn].held_by = None
 
-    def _buy(self, hold: Hold, key: Key) -> None:
-        """What is still held of a line leaves the inventory."""
+    def _buy(self, hold: Hold, key: Key, quantity: int | None = None) -> None:
+        """So much of a line, or what is still held of it, leaves the inventory."""
         (sku, sn), held = key, hold.lines[key]
-        gone = held.remaining
+        gone = held.remaining if quantity is None else quantity
         held.purchased += gone
         if sn is None:
             self.levels[sku][0] -= gone

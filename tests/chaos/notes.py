@@ -128,7 +128,12 @@ def _check_replays(note: Note) -> Iterable[str]:
     told = [attempt for attempt in note.attempts if attempt.word == "acknowledged"]
     for attempt in told[1:] if note.key else []:
         if not attempt.replayed or (attempt.body, attempt.position) != (told[0].body, told[0].position):
-            yield f"{attempt.request_id} was told something else than {told[0].request_id}, whose key it repeats"
+            first, wrong = told[0], attempt
+            yield (
+                f"{wrong.request_id} was told something else than {first.request_id}, whose key it repeats:"
+                f" {note.call}; {wrong.body} at {wrong.position}, replayed: {wrong.replayed};"
+                f" {first.body} at {first.position}"
+            )
 
 
 def _check_order(notes: Sequence[Note], recorded: dict[str, list[Row]]) -> Iterable[str]:

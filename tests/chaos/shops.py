@@ -22,7 +22,7 @@ from ledger.engine.ledger import Ledger
 from ledger.errors import LedgerError
 from ledger.items.items import ITEMS
 from ledger.outcome import Outcome
-from ledger.reservations.commands import ExpireReservation
+from ledger.reservations.commands import ExpireReservation, MakeReservation
 from ledger.reservations.expiry import Expiry
 from ledger.reservations.reservations import RESERVATIONS
 from ledger.rooms import ROOMS
@@ -99,7 +99,12 @@ class PureShop:
         return Answer(None, False, outcome)
 
     def _decide(self, command: Command) -> Outcome:
-        """As a batch does: what comes up short is tried again when overdue holds have been written down."""
+        """As a batch does: what comes up short is tried again when overdue holds have been written down.
+
+        A partial cart would take what there is without a word of being short.
+        """
+        if isinstance(command, MakeReservation) and command.partial:
+            self.expire()
         try:
             return self._history.when(command, at=self._now).outcome
         except InsufficientStockError:
@@ -132,7 +137,12 @@ class PureShop:
             return None
         over = found.is_overdue(self._now)
         lines = {
-            (line.sku, line.sn): (line.released + (line.remaining if over else 0), line.purchased, line.returned)
+            (line.sku, line.sn): (
+                (line.released if line.sn is None else max(0, 1 - line.remaining - line.purchased))
+                + (line.remaining if over else 0),
+                line.purchased,
+                line.returned,
+            )
             for line in found.lines.values()
         }
         return found.state_at(self._now), lines

@@ -16,6 +16,7 @@ from ledger.commands import Command
 from ledger.items.commands import PutItem
 from ledger.items.items import ITEMS
 from ledger.reservations.commands import (
+    ChangeReservation,
     ExtendReservation,
     Line,
     MakeReservation,
@@ -121,7 +122,7 @@ class Machine(RuleBasedStateMachine):
         if hold is None:
             assert self.shop.hold(reservation_id) is None
             return
-        lines = {key: (held.released, held.purchased, held.returned) for key, held in hold.lines.items()}
+        lines = {key: (held.shown_released(key[1]), held.purchased, held.returned) for key, held in hold.lines.items()}
         assert self.shop.hold(reservation_id) == (hold.state, lines)
         for sku, sn in hold.lines:
             if sn is None:
@@ -193,6 +194,19 @@ class Machine(RuleBasedStateMachine):
     @rule(number=NUMBERS, purchase=st.uuids(version=4))
     def purchase(self, number, purchase):
         self.do(PurchaseReservation(reservation_id=self.known(number), purchase_id=purchase))
+
+    @precondition(lambda self: self.model.holds)
+    @rule(number=NUMBERS, picks=PICKS, purchase=st.uuids(version=4))
+    def purchase_part(self, number, picks, purchase):
+        chosen = self.known(number)
+        lines = self.part(chosen, picks)
+        self.do(PurchaseReservation(reservation_id=chosen, purchase_id=purchase, lines=lines))
+
+    @precondition(lambda self: self.model.holds)
+    @rule(number=NUMBERS, lines=LINES, ttl=st.none() | TTL_SECONDS)
+    def change(self, number, lines, ttl):
+        lines = tuple(Line(self.sku(line.sku), line.quantity, line.sn) for line in lines)
+        self.do(ChangeReservation(reservation_id=self.known(number), lines=lines, ttl_seconds=ttl))
 
     @precondition(lambda self: self.model.holds)
     @rule(number=NUMBERS, picks=PICKS)

@@ -62,7 +62,7 @@ class Item:
             point_in_time.keep(resp)
         with answers.reflecting(position):
             payload = ItemAnswer.of(require(product, sku, "non-fungible"), item_rules.require(item, sku, sn))
-        answers.versioned(req, resp, payload, position, int(lapsed))
+        answers.versioned(req, resp, payload, payload.version, position, int(lapsed))
 
     def on_put(self, req: falcon.Request, resp: falcon.Response, sku: str, sn: str) -> None:
         sku, sn = identifier(sku, "sku"), identifier(sn, "sn")

@@ -8,6 +8,7 @@ from api.http.batch_members import OwnKey, none_of, refuse_members
 from api.http.schemas import ReasonBody
 from api.http.service import Common, Service
 from api.resources.reservations.command_builders import (
+    change,
     extend,
     make_cart,
     purchase,
@@ -17,7 +18,15 @@ from api.resources.reservations.command_builders import (
     reserve_item,
     take_back,
 )
-from api.resources.reservations.schemas import CartBody, ExtendBody, Lines, LinesBody, ReserveBody
+from api.resources.reservations.schemas import (
+    CartBody,
+    ChangeBody,
+    ExtendBody,
+    Lines,
+    LinesBody,
+    PurchaseBody,
+    ReserveBody,
+)
 from api.room import BatchCommand
 from ledger.commands import Command
 from ledger.errors import InvalidError
@@ -50,7 +59,12 @@ class Extend(ExtendBody, tag_field="command", tag="extend", frozen=True, kw_only
     idempotency_key: OwnKey | None = None
 
 
-class Purchase(ReasonBody, tag_field="command", tag="purchase", frozen=True, kw_only=True):
+class Change(ChangeBody, tag_field="command", tag="change", frozen=True, kw_only=True):
+    reservation_id: UUID
+    idempotency_key: OwnKey | None = None
+
+
+class Purchase(PurchaseBody, tag_field="command", tag="purchase", frozen=True, kw_only=True):
     reservation_id: UUID
     idempotency_key: OwnKey | None = None
 
@@ -94,6 +108,10 @@ def _extend(service: Service, intent: Extend, common: Common) -> Command:
     return extend(service, intent, intent.reservation_id, common)
 
 
+def _change(_service: Service, intent: Change, common: Common) -> Command:
+    return change(intent, intent.reservation_id, common)
+
+
 def _purchase(_service: Service, intent: Purchase, common: Common) -> Command:
     return purchase(intent, intent.reservation_id, common)
 
@@ -125,6 +143,7 @@ BATCH = (
         },
     ),
     BatchCommand(Extend, _extend),
+    BatchCommand(Change, _change),
     BatchCommand(Purchase, _purchase),
     BatchCommand(Return, _return),
 )

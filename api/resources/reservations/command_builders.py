@@ -11,10 +11,19 @@ from msgspec import UNSET
 
 from api.http.schemas import ReasonBody
 from api.http.service import Common, Service, fingerprint
-from api.resources.reservations.schemas import CartBody, ExtendBody, LineBody, LinesBody, ReserveBody
+from api.resources.reservations.schemas import (
+    CartBody,
+    ChangeBody,
+    ExtendBody,
+    LineBody,
+    LinesBody,
+    PurchaseBody,
+    ReserveBody,
+)
 from ledger.errors import InvalidError
 from ledger.identifiers import identifier
 from ledger.reservations.commands import (
+    ChangeReservation,
     ExtendReservation,
     Line,
     MakeReservation,
@@ -89,9 +98,22 @@ def extend(service: Service, body: ExtendBody, reservation_id: UUID, common: Com
     )
 
 
-def purchase(body: ReasonBody, reservation_id: UUID, common: Common) -> PurchaseReservation:
+def change(body: ChangeBody, reservation_id: UUID, common: Common) -> ChangeReservation:
+    """Without `ttl_seconds` it ends when it would have."""
+    return ChangeReservation(
+        reservation_id=reservation_id,
+        lines=_lines(body.lines),
+        ttl_seconds=None if body.ttl_seconds is UNSET else body.ttl_seconds,
+        reason=body.reason,
+        reference=body.reference,
+        **common,
+    )
+
+
+def purchase(body: PurchaseBody, reservation_id: UUID, common: Common) -> PurchaseReservation:
     return PurchaseReservation(
         reservation_id=reservation_id,
+        lines=None if body.lines is UNSET else _lines(body.lines),
         purchase_id=uuid.uuid4(),
         reason=body.reason,
         reference=body.reference,

@@ -6,9 +6,16 @@ from api.http.schemas import ReasonBody
 from api.openapi import examples, shapes
 from api.openapi.answers import UNKNOWN
 from api.openapi.model import JSON, Answer, Operation, Operations
-from api.openapi.parameters import AFTER, OF_SKU, OWNER, PAGE, PAST, PATH, STATE, WRITE
-from api.resources.reservations.schemas import CartBody, ExtendBody, LinesBody, ReservationAnswer
-from ledger.errors import AheadOfLogError, LedgerError
+from api.openapi.parameters import AFTER, IF_MATCH, IF_NONE_MATCH, KEY, OF_SKU, OWNER, PAGE, PAST, PATH, STATE, WRITE
+from api.resources.reservations.schemas import (
+    CartBody,
+    ChangeBody,
+    ExtendBody,
+    LinesBody,
+    PurchaseBody,
+    ReservationAnswer,
+)
+from ledger.errors import AheadOfLogError, LedgerError, PreconditionFailedError
 from ledger.items.errors import UnknownItemError
 from ledger.reservations.errors import (
     NotHeldError,
@@ -20,7 +27,7 @@ from ledger.stock.errors import InsufficientStockError, StockLimitError
 
 TAG = "Reservations"
 ID = (PATH["reservation_id"],)
-WRITTEN = ("Ledger-Position", "Idempotent-Replayed")
+WRITTEN = ("Ledger-Position", "ETag", "Idempotent-Replayed")
 OVER = (UnknownReservationError, ReservationEndedError)
 
 RESERVATION = Answer(
@@ -37,12 +44,12 @@ def _end(id: str, summary: str, body: type, example: object, *refusals: type[Led
         id=id,
         tag=TAG,
         summary=summary,
-        parameters=(*ID, *WRITE),
+        parameters=(*ID, KEY, IF_MATCH),
         body=body,
         body_example=example,
-        needs_body=body is LinesBody,
+        needs_body=issubclass(body, LinesBody),
         answers={200: RESERVATION},
-        refusals=refusals,
+        refusals=(*refusals, PreconditionFailedError),
     )
 
 
@@ -82,6 +89,7 @@ RESERVATIONS: Operations = {
             "releaseReservation",
             "releaseLines",
             "extendReservation",
+            "changeReservation",
             "purchaseReservation",
             "returnPurchase",
         ),
@@ -91,17 +99,28 @@ RESERVATIONS: Operations = {
         id="getReservation",
         tag=TAG,
         summary="A reservation, now or in the past",
-        parameters=(*ID, *PAST),
+        parameters=(*ID, IF_NONE_MATCH, *PAST),
         answers={
             200: Answer(
                 text="As it is, or was.",
                 content={JSON: ReservationAnswer},
-                headers=("Ledger-Position", "Cache-Control"),
+                headers=("Ledger-Position", "ETag", "Cache-Control"),
                 example=examples.RESERVATION,
-            )
+            ),
+            304: Answer(text="It is still the same.", headers=("Ledger-Position", "ETag")),
         },
         refusals=(UnknownReservationError,),
         problems=("not-found",),
+    ),
+    ("PUT", "/api/reservations/{reservation_id}"): _end(
+        "changeReservation",
+        "Hold exactly these lines: more, less, others; what it holds already is no obstacle",
+        ChangeBody,
+        examples.LINES,
+        *OVER,
+        *UNKNOWN,
+        UnknownItemError,
+        InsufficientStockError,
     ),
     (HTTPMethod.DELETE, "/api/reservations/{reservation_id}"): _end(
         "releaseReservation",
@@ -118,10 +137,11 @@ RESERVATIONS: Operations = {
     ),
     ("POST", "/api/reservations/{reservation_id}/purchase"): _end(
         "purchaseReservation",
-        "Buy: the stock leaves, and a fulfilment request is recorded",
-        ReasonBody,
+        "Buy all, or the lines given: the stock leaves, and a fulfilment request is recorded; the rest stays held",
+        PurchaseBody,
         examples.REASON,
         *OVER,
+        NotHeldError,
     ),
     ("POST", "/api/reservations/{reservation_id}/return"): _end(
         "returnPurchase",

@@ -6,9 +6,16 @@ import falcon
 
 from api.http import answers, cursors, point_in_time, requests
 from api.http.schemas import ReasonBody
-from api.http.service import Service, unconditional
-from api.resources.reservations.command_builders import extend, make_cart, purchase, release, take_back
-from api.resources.reservations.schemas import CartBody, ExtendBody, LinesBody, ReservationAnswer
+from api.http.service import Service, common, unconditional
+from api.resources.reservations.command_builders import change, extend, make_cart, purchase, release, take_back
+from api.resources.reservations.schemas import (
+    CartBody,
+    ChangeBody,
+    ExtendBody,
+    LinesBody,
+    PurchaseBody,
+    ReservationAnswer,
+)
 from ledger.errors import InvalidError
 from ledger.identifiers import identifier
 from ledger.reservations.errors import UnknownReservationError
@@ -47,7 +54,7 @@ class Reservation:
         self._service = service
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, reservation_id: UUID) -> None:
-        command = release(requests.body(req, ReasonBody), reservation_id, unconditional(req))
+        command = release(requests.body(req, ReasonBody), reservation_id, common(req))
         self._service.answer(req, resp, command)
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, reservation_id: UUID) -> None:
@@ -62,7 +69,12 @@ class Reservation:
         if found is None:
             with answers.reflecting(position):
                 raise UnknownReservationError(reservation_id)
-        answers.answer(resp, ReservationAnswer.of(found, now), position)
+        lapsed = found.remaining if now is not None and found.is_overdue(now) else 0
+        answers.versioned(req, resp, ReservationAnswer.of(found, now), found.version, position, lapsed)
+
+    def on_put(self, req: falcon.Request, resp: falcon.Response, reservation_id: UUID) -> None:
+        command = change(requests.body(req, ChangeBody), reservation_id, common(req))
+        self._service.answer(req, resp, command)
 
 
 class Release:
@@ -70,7 +82,7 @@ class Release:
         self._service = service
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, reservation_id: UUID) -> None:
-        command = release(requests.body(req, LinesBody), reservation_id, unconditional(req))
+        command = release(requests.body(req, LinesBody), reservation_id, common(req))
         self._service.answer(req, resp, command)
 
 
@@ -79,7 +91,7 @@ class Extend:
         self._service = service
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, reservation_id: UUID) -> None:
-        command = extend(self._service, requests.body(req, ExtendBody), reservation_id, unconditional(req))
+        command = extend(self._service, requests.body(req, ExtendBody), reservation_id, common(req))
         self._service.answer(req, resp, command)
 
 
@@ -88,7 +100,7 @@ class Purchase:
         self._service = service
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, reservation_id: UUID) -> None:
-        command = purchase(requests.body(req, ReasonBody), reservation_id, unconditional(req))
+        command = purchase(requests.body(req, PurchaseBody), reservation_id, common(req))
         self._service.answer(req, resp, command)
 
 
@@ -97,5 +109,5 @@ class Return:
         self._service = service
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, reservation_id: UUID) -> None:
-        command = take_back(requests.body(req, LinesBody), reservation_id, unconditional(req))
+        command = take_back(requests.body(req, LinesBody), reservation_id, common(req))
         self._service.answer(req, resp, command)

@@ -16,6 +16,7 @@ from api.resources.reservations.schemas import ReservationAnswer, ShortageAnswer
 from api.resources.stock.schemas import FungibleAnswer
 from api.room import Room
 from ledger.reservations.commands import (
+    ChangeReservation,
     ExtendReservation,
     MakeReservation,
     PurchaseReservation,
@@ -38,6 +39,15 @@ def _reservation(_command: Any, outcome: ReservationOutcome) -> tuple[int, Reser
     return 200, ReservationAnswer.of(outcome.reservation)
 
 
+def _version(_command: Any, outcome: ReservationOutcome) -> int:
+    assert outcome.reservation is not None, "the command is about a reservation"
+    return outcome.reservation.version
+
+
+def _version_made(command: MakeReservation, outcome: MadeOutcome) -> int:
+    return outcome.reservation.version if command.cart else outcome.product.version + outcome.stock.version
+
+
 def _made(command: MakeReservation, outcome: MadeOutcome) -> tuple[int, ReservationAnswer | FungibleAnswer]:
     """A cart is answered with the reservation, a quantity of one product with the product and the reservation in it."""
     made = ReservationAnswer.of(outcome.reservation)
@@ -56,7 +66,9 @@ RESERVATIONS = Room(
     name="reservations",
     routes=(
         Route("/api/reservations", reservations.Reservations, get="read", post="reservations:write"),
-        Route(_RESERVATION, reservations.Reservation, get="read", delete="reservations:write"),
+        Route(
+            _RESERVATION, reservations.Reservation, get="read", put="reservations:write", delete="reservations:write"
+        ),
         Route(f"{_RESERVATION}/release", reservations.Release, post="reservations:write"),
         Route(f"{_RESERVATION}/extend", reservations.Extend, post="reservations:write"),
         Route(f"{_RESERVATION}/purchase", reservations.Purchase, post="reservations:write"),
@@ -64,14 +76,15 @@ RESERVATIONS = Room(
         Route("/api/fulfilment-requests", fulfilment_requests.FulfilmentRequests, get="read"),
     ),
     commands={
-        MakeReservation: CommandCall(_holder, _made),
+        MakeReservation: CommandCall(_holder, _made, _version_made),
         ReserveItem: CommandCall(_holder, item),
         ReleaseItem: CommandCall(_holder, item),
-        ReleaseReservation: CommandCall(_holder, _reservation),
-        ExtendReservation: CommandCall(_holder, _reservation),
-        PurchaseReservation: CommandCall(_holder, _reservation),
+        ReleaseReservation: CommandCall(_holder, _reservation, _version),
+        ExtendReservation: CommandCall(_holder, _reservation, _version),
+        ChangeReservation: CommandCall(_holder, _reservation, _version),
+        PurchaseReservation: CommandCall(_holder, _reservation, _version),
         # Goods come in.
-        ReturnPurchase: CommandCall(lambda _: ("stock:write",), _reservation),
+        ReturnPurchase: CommandCall(lambda _: ("stock:write",), _reservation, _version),
     },
     batch=BATCH,
     operations=OPERATIONS,

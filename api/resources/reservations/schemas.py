@@ -38,10 +38,15 @@ class LineAnswer(Struct, frozen=True, kw_only=True):
             sku=line.sku,
             sn=UNSET if line.sn is None else line.sn,
             quantity=line.quantity if line.sn is None else UNSET,
-            released=line.released + (line.remaining if lapsed else 0),
+            released=_released(line) + (line.remaining if lapsed else 0),
             purchased=line.purchased,
             returned=line.returned or UNSET,
         )
+
+
+def _released(line: HeldLine) -> int:
+    """An item that was given back and is held again, or bought, is one unit still."""
+    return line.released if line.sn is None else max(0, 1 - line.remaining - line.purchased)
 
 
 class ReservationAnswer(Struct, frozen=True, kw_only=True):
@@ -107,6 +112,18 @@ class CartBody(ReserveBody, frozen=True, kw_only=True):
 
 class LinesBody(ReasonBody, frozen=True, kw_only=True):
     lines: Lines
+
+
+class PurchaseBody(ReasonBody, frozen=True, kw_only=True):
+    """Buys the lines, or all that is held."""
+
+    lines: Lines | UnsetType = UNSET
+
+
+class ChangeBody(LinesBody, frozen=True, kw_only=True):
+    """Exactly these lines are held then; with `ttl_seconds`, for so long from now."""
+
+    ttl_seconds: TtlSeconds | UnsetType = UNSET
 
 
 class ExtendBody(ReasonBody, frozen=True, kw_only=True):

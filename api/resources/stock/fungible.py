@@ -58,7 +58,7 @@ class Product:
             point_in_time.keep(resp)
         with answers.reflecting(position):
             payload = FungibleAnswer.of(require(product, sku, "fungible"), stock)
-        answers.versioned(req, resp, payload, position, lapsed)
+        answers.versioned(req, resp, payload, payload.version, position, lapsed)
 
     def on_put(self, req: falcon.Request, resp: falcon.Response, sku: str) -> None:
         command = put_fungible(requests.body(req, FungibleBody), identifier(sku, "sku"), common(req))

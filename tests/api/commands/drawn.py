@@ -12,6 +12,7 @@ from ledger.engine.ledger import Ledger
 from ledger.errors import LedgerError
 from ledger.items.commands import ItemChanges, PutItem
 from ledger.reservations.commands import (
+    ChangeReservation,
     ExpireReservation,
     ExtendReservation,
     Line,
@@ -32,7 +33,7 @@ def drawn(chance: random.Random) -> Iterator[Command]:
     for _ in range(chance.randrange(4, 25)):
         sku, sn = chance.choice((STOCK, "B")), f"sn {chance.randrange(4)}"
         reservation_id = chance.choice(made) if made else uuid.uuid4()
-        kind = chance.randrange(12)
+        kind = chance.randrange(15)
         if kind == 0:
             yield PutFungible(
                 sku=sku, changes=ProductChanges(name=f"name {kind}"), amount_in_stock=chance.randrange(50)
@@ -54,6 +55,14 @@ def drawn(chance: random.Random) -> Iterator[Command]:
             yield PurchaseReservation(reservation_id=reservation_id, purchase_id=uuid.uuid4())
         elif kind == 10:
             yield ReturnPurchase(reservation_id=reservation_id, lines=(Line(STOCK, 1),))
+        elif kind == 11:
+            lines = tuple(sorted((Line(STOCK, chance.randrange(1, 6)), Line("B", chance.randrange(1, 3)))))
+            ttl = chance.choice((None, 600))
+            yield ChangeReservation(reservation_id=reservation_id, lines=lines, ttl_seconds=ttl)
+        elif kind == 12:
+            yield ChangeReservation(reservation_id=reservation_id, lines=(Line(THING, 1, sn),))
+        elif kind == 13:
+            yield PurchaseReservation(reservation_id=reservation_id, purchase_id=uuid.uuid4(), lines=(Line(STOCK, 1),))
         else:
             yield ReleaseItem(sku=THING, sn=sn)
 

@@ -326,7 +326,7 @@ def test_the_program_that_the_documentation_shows_makes_the_same_digest(
     given(ledger, *VARIED_HISTORY)
     exported = export()
     text = (Path(__file__).parents[3] / "docs/auditing.md").read_text()
-    (program,) = re.findall("```python\n(.*?)```", text, re.DOTALL)
+    (program,) = [shown for shown in re.findall("```python\n(.*?)```", text, re.DOTALL) if "hashlib" in shown]
     lines = b"".join((exported.folder / file.name).read_bytes() for file in exported.manifest.files)
 
     shown = subprocess.run([sys.executable, "-c", program], input=lines, capture_output=True, check=True).stdout
