@@ -127,13 +127,21 @@ def _check_replays(note: Note) -> Iterable[str]:
     """A repeat with the same key is told what the first one was told."""
     told = [attempt for attempt in note.attempts if attempt.word == "acknowledged"]
     for attempt in told[1:] if note.key else []:
-        if not attempt.replayed or (attempt.body, attempt.position) != (told[0].body, told[0].position):
+        said, said_first = (_said(one.body) for one in (attempt, told[0]))
+        if not attempt.replayed or (said, attempt.position) != (said_first, told[0].position):
             first, wrong = told[0], attempt
             yield (
                 f"{wrong.request_id} was told something else than {first.request_id}, whose key it repeats:"
                 f" {note.call}; {wrong.body} at {wrong.position}, replayed: {wrong.replayed};"
                 f" {first.body} at {first.position}"
             )
+
+
+def _said(body: Any) -> Any:
+    """The results of a batch say beside what they were that they are replays."""
+    if not isinstance(body, dict) or "results" not in body:
+        return body
+    return [{name: value for name, value in result.items() if name != "replayed"} for result in body["results"]]
 
 
 def _check_order(notes: Sequence[Note], recorded: dict[str, list[Row]]) -> Iterable[str]:

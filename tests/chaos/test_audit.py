@@ -10,7 +10,7 @@ import pytest
 from ledger.stock.commands import AddStock
 from tests.chaos import notes as written
 from tests.chaos.audit import audit
-from tests.chaos.calls import call_of
+from tests.chaos.calls import Call, call_of
 from tests.chaos.fold import Fold, Row
 from tests.chaos.notes import Attempt, Note
 from tests.chaos.seen import Seen, differences
@@ -68,6 +68,7 @@ def of_r(second: int, name: str, quantity: int, on_hand: int, reserved: int, **m
             of_r(61, "StockReleased", 2, 5, 0, cause="expired"),
         ],
         [*HELD, of_r(59, "StockReservationExtended", 3, 5, 3, expires_at="2026-11-22T10:02:00Z")],
+        [*HELD, of_r(2, "StockReserved", 1, 5, 4, expires_at=UNTIL)],
         [*BOUGHT, of_r(99, "StockReturned", 2, 4, 0)],
         [
             *PIECE_HELD,
@@ -87,7 +88,9 @@ def test_a_true_history_is_found_true(facts: list[Fact]):
         ([*MADE, stock(1, "StockAdded", 5, 9, 0)], "does not follow"),
         ([*MADE, of_r(1, "StockReserved", 6, 5, 6, expires_at=UNTIL)], "oversold: 6 reserved of 5"),
         ([*MADE, of_r(1, "StockReserved", 1, 5, 1, expires_at="2026-11-22T10:00:01Z")], "over before it began"),
-        ([*HELD, of_r(1, "StockReserved", 1, 5, 4, expires_at=UNTIL)], "the same line twice"),
+        ([*HELD, of_r(1, "StockReserved", 1, 5, 4, expires_at="2026-11-22T10:02:00Z")], "until another time"),
+        ([*HELD, of_r(1, "StockReserved", 1, 5, 4, expires_at=UNTIL, owner="eve")], "held for another"),
+        ([*BOUGHT, of_r(3, "StockReserved", 1, 2, 1, expires_at=UNTIL)], "after the end: purchased"),
         ([*HELD, of_r(2, "StockReleased", 4, 5, -1, cause="cancelled")], "more than the 3 held"),
         ([*HELD, of_r(59, "StockReleased", 3, 5, 0, cause="expired")], "over at"),
         ([*HELD, of_r(60, "StockReleased", 3, 5, 0, cause="cancelled")], "over at"),
@@ -159,6 +162,18 @@ def test_a_word_that_the_log_does_not_keep_is_found(attempts: list[Attempt], sen
 )
 def test_words_that_the_log_keeps_are_found_true(attempts: list[Attempt]):
     assert written.check([Note(0, ADD, "k", attempts)], history(TWICE)) == []
+
+
+def test_a_replayed_batch_says_that_it_is_one_and_nothing_else_changes():
+    call = Call("Transfer", "POST", "/api/batch")
+    first, again, other = attempt("q3", 200, 3), attempt("q9", 200, 3, 2.0), attempt("q9", 200, 3, 2.0)
+    again.replayed = other.replayed = True
+    first.body = {"results": [{"status": 200, "body": {}}]}
+    again.body = {"results": [{"status": 200, "body": {}, "replayed": True}]}
+    other.body = {"results": [{"status": 201, "body": {}, "replayed": True}]}
+
+    assert written.check([Note(0, call, "k", [first, again])], history(TWICE)) == []
+    assert written.check([Note(0, call, "k", [first, other])], history(TWICE)) != []
 
 
 def test_a_command_that_was_carried_out_twice_under_one_request_is_found():
