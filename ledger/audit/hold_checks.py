@@ -1,7 +1,7 @@
 """The rules of reservations, checked on a replay: made once, changed only while open, ended once.
 
-Only what is still open is remembered. What may happen after the end, a return, is handed on to be judged when all ends
-are known; so memory grows with what is open, not with the log.
+Only what is still open is remembered. What may happen after the end, a return or an expired reservation that is held
+again, is handed on to be judged when all ends are known; so memory grows with what is open, not with the log.
 """
 
 from datetime import datetime, timedelta
@@ -26,13 +26,16 @@ class Moment(Place, Protocol):
 
 
 class HeldLine:
-    """Units of one line, as `ledger.reservations.reservations.HeldLine` has them; changed in place."""
+    """Units of one line, as `ledger.reservations.reservations.HeldLine` has them; changed in place.
 
-    __slots__ = ("purchased", "quantity", "released", "returned")
+    `again` of those that were reserved are the ones that had expired.
+    """
+
+    __slots__ = ("again", "expired", "purchased", "quantity", "released", "returned")
 
     def __init__(self, quantity: int) -> None:
         self.quantity = quantity
-        self.released = self.purchased = self.returned = 0
+        self.released = self.purchased = self.returned = self.expired = self.again = 0
 
     @property
     def remaining(self) -> int:
@@ -40,9 +43,13 @@ class HeldLine:
 
 
 class Hold:
-    """A reservation; `lines` by stream, in the order they were reserved. `last` is the position of its last line."""
+    """A reservation; `lines` by stream, in the order they were reserved. `last` is the position of its last line.
+
+    `again` of one that is the going on of an expired one.
+    """
 
     __slots__ = (
+        "again",
         "created_at",
         "ended_at",
         "expires_at",
@@ -61,6 +68,7 @@ class Hold:
         self.reservation_id: UUID = event.reservation_id
         self.position = self.last = entry.position
         self.state = "open"
+        self.again = event.again
         self.owner, self.reference, self.fingerprint = event.owner, event.reference, event.fingerprint
         self.created_at = entry.recorded_at
         self.expires_at = event.expires_at
@@ -70,7 +78,7 @@ class Hold:
 
     def members(self) -> tuple[Any, ...]:
         """What all its lines have in common."""
-        return self.created_at, self.expires_at, self.owner, self.reference, self.fingerprint
+        return self.created_at, self.expires_at, self.owner, self.reference, self.fingerprint, self.again
 
 
 class Group:
@@ -117,9 +125,11 @@ class Holds:
         hold.last = entry.position
         line = hold.lines.get(entry.stream)
         if line is None:
-            hold.lines[entry.stream] = HeldLine(quantity)
+            line = hold.lines[entry.stream] = HeldLine(quantity)
         else:
             line.quantity += quantity
+        if event.again:
+            line.again += quantity
         hold.remaining += quantity
 
     def extend(self, entry: Moment, event: Extended, quantity: int, before: int) -> None:
@@ -153,6 +163,7 @@ class Holds:
                 self._findings.at(entry, "quantity", f"at most {line.remaining}, which is held", quantity)
         if line is not None:
             line.released += quantity
+            line.expired += quantity if event.cause == "expired" else 0
             self._reduce(entry, hold, quantity, "expired" if event.cause == "expired" else "released")
 
     def purchase(self, entry: Moment, event: Purchased, quantity: int, _before: int) -> None:
@@ -198,7 +209,12 @@ class Holds:
     def _check_growth(self, entry: Moment, event: Reserved, hold: Hold) -> None:
         """More is held under the same id: until the same time, for the same owner, while it is open."""
         self._check_not_over(entry, hold)
-        if (event.expires_at, event.owner, event.fingerprint) != (hold.expires_at, hold.owner, None):
+        goes_on = event.again and hold.again and entry.stream not in hold.lines
+        if event.again != goes_on or (event.expires_at, event.owner, event.fingerprint) != (
+            hold.expires_at,
+            hold.owner,
+            None,
+        ):
             made = f"reservation {event.reservation_id} was made at position {hold.position}"
             self._findings.at(entry, "reservation-taken", "an id that is not in use", made)
 

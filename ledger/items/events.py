@@ -27,6 +27,7 @@ class ItemReserved(Event, frozen=True, kw_only=True):
     expires_at: datetime
     owner: str | None = None
     fingerprint: str | None = None
+    again: bool = False
 
 
 class ItemReleased(Event, frozen=True, kw_only=True):

@@ -4,9 +4,9 @@ Checks go from the most basic to the most particular: does every line exist and 
 the reservation still open, is there enough.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import timedelta
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 from ledger.catalogue import products
 from ledger.catalogue.products import PRODUCTS
@@ -30,7 +30,7 @@ from ledger.reservations.errors import (
     ReservationIdTakenError,
     UnknownReservationError,
 )
-from ledger.reservations.reservations import RESERVATIONS, HeldLine, Reservation, line_key, summed
+from ledger.reservations.reservations import RESERVATIONS, HeldLine, Reservation, State, line_key, summed
 from ledger.stock import levels
 from ledger.stock.errors import InsufficientStockError, Shortage
 from ledger.stock.events import StockReleased, StockReservationExtended, StockReserved, StockReturned
@@ -40,6 +40,9 @@ from ledger.unit_of_work import UnitOfWork
 
 # Who writes down that a reservation is over.
 EXPIRY_ACTOR = "expiry"
+
+OPEN: tuple[State, ...] = ("open",)
+ANY_STATE: tuple[State, ...] = get_args(State)
 
 
 def make(work: UnitOfWork, command: MakeReservation) -> list[Fact]:
@@ -86,7 +89,7 @@ def write_down_expiry(_work: UnitOfWork, _command: ExpireReservation) -> list[Fa
 
 def release(work: UnitOfWork, command: ReleaseReservation) -> list[Fact]:
     """Releasing what is released or expired already changes nothing; what was purchased cannot be released."""
-    reservation = require(work, command, must_be_open=command.lines is not None)
+    reservation = require(work, command, ANY_STATE if command.lines is None else OPEN)
     if command.lines is None:
         if reservation.state == "purchased":
             raise ReservationEndedError(reservation.reservation_id, reservation.state)
@@ -100,7 +103,7 @@ def release(work: UnitOfWork, command: ReleaseReservation) -> list[Fact]:
 
 
 def extend(work: UnitOfWork, command: ExtendReservation) -> list[Fact]:
-    reservation = require(work, command, must_be_open=True)
+    reservation = require(work, command, OPEN)
     return extend_lines(work, reservation, command.ttl_seconds, command.by())
 
 
@@ -169,12 +172,12 @@ def _check_precondition(work: UnitOfWork, command: MakeReservation) -> None:
         command.precondition.check(product.version + work[STOCK][sku].version)
 
 
-def require(work: UnitOfWork, command: ReservationCommand, *, must_be_open: bool = False) -> Reservation:
-    """Raises UnknownReservationError, ReservationEndedError if it must be open, then PreconditionFailedError."""
+def require(work: UnitOfWork, command: ReservationCommand, states: Collection[State] = ANY_STATE) -> Reservation:
+    """Raises UnknownReservationError, ReservationEndedError if it is in another state, then PreconditionFailedError."""
     reservation = work[RESERVATIONS][command.reservation_id]
     if reservation is None:
         raise UnknownReservationError(command.reservation_id)
-    if must_be_open and reservation.state != "open":
+    if reservation.state not in states:
         raise ReservationEndedError(reservation.reservation_id, reservation.state)
     if command.precondition is not None:  # the version is worked out
         command.check(reservation.version)

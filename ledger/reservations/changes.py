@@ -6,7 +6,7 @@ from datetime import timedelta
 from ledger.facts import Fact
 from ledger.items import items
 from ledger.items.items import ITEMS
-from ledger.reservations.carts import extend_lines, hold_line, release_line, require, require_line
+from ledger.reservations.carts import OPEN, extend_lines, hold_line, release_line, require, require_line
 from ledger.reservations.commands import ChangeReservation, Line
 from ledger.reservations.reservations import Reservation, line_key
 from ledger.stock.errors import InsufficientStockError, Shortage
@@ -20,7 +20,7 @@ def change(work: UnitOfWork, command: ChangeReservation) -> list[Fact]:
     Raises InsufficientStockError naming every short line, besides what `require` and `require_line` raise. More is
     reserved before less is given back, so that the reservation never is over on the way.
     """
-    reservation = require(work, command, must_be_open=True)
+    reservation = require(work, command, OPEN)
     for line in command.lines:
         require_line(work, line)
     if shortages := list(_shortages(work, reservation, command)):

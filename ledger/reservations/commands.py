@@ -70,10 +70,14 @@ class ChangeReservation(ReservationCommand, frozen=True, kw_only=True):
 
 
 class PurchaseReservation(ReservationCommand, frozen=True, kw_only=True):
-    """Buy the given lines, summed and in order, or all that is held."""
+    """Buy the given lines, summed and in order, or all that is held.
+
+    With `rehold_seconds`, all that an expired reservation held is held again first, for so long.
+    """
 
     purchase_id: UUID
     lines: tuple[Line, ...] | None = None
+    rehold_seconds: int | None = None
 
 
 class ReturnPurchase(ReservationCommand, frozen=True, kw_only=True):

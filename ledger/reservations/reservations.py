@@ -30,7 +30,10 @@ Returned = StockReturned | ItemReturned
 
 
 class HeldLine(Struct, frozen=True, omit_defaults=True):
-    """`quantity` reserved in all, of which so many were released, purchased, and returned after the purchase."""
+    """`quantity` reserved in all, of which so many were released, purchased, and returned after the purchase.
+
+    `expired` of what was released went back because the time was over.
+    """
 
     sku: str
     quantity: int
@@ -38,6 +41,7 @@ class HeldLine(Struct, frozen=True, omit_defaults=True):
     released: int = 0
     purchased: int = 0
     returned: int = 0
+    expired: int = 0
 
     @property
     def remaining(self) -> int:
@@ -83,6 +87,10 @@ class Reservation(Struct, frozen=True):
 
     def held(self) -> list[HeldLine]:
         return [line for line in self.lines.values() if line.remaining]
+
+    def expired(self) -> list[HeldLine]:
+        """What it held when its time was over; `expired` of each line."""
+        return [line for line in self.lines.values() if line.expired]
 
 
 def line_key(sku: str, sn: str | None) -> str:
@@ -133,6 +141,8 @@ def evolve(reservation: Reservation | None, entry: Entry) -> Reservation:
     key = line_key(sku, sn or None)
     quantity: int = getattr(event, "quantity", 1)  # an item is one unit
     line = _advance(reservation.lines[key], counted, quantity)
+    if isinstance(event, Released) and event.cause == "expired":
+        line = structs.replace(line, expired=line.expired + quantity)
     lines = {**reservation.lines, key: line}
     if counted == "returned":
         return structs.replace(reservation, lines=lines)
@@ -145,7 +155,7 @@ def _with_line(reservation: Reservation | None, event: Reserved, sku: str, sn: s
     quantity = event.quantity if isinstance(event, StockReserved) else 1
     key = line_key(sku, sn)
     if reservation is not None:
-        return _grown(reservation, key, HeldLine(sku, quantity, sn))
+        return _grown(reservation, key, HeldLine(sku, quantity, sn), event.expires_at)
     return Reservation(
         event.reservation_id,
         entry.position,
@@ -161,12 +171,15 @@ def _with_line(reservation: Reservation | None, event: Reserved, sku: str, sn: s
     )
 
 
-def _grown(reservation: Reservation, key: str, more: HeldLine) -> Reservation:
-    """With a further line, or more of one."""
+def _grown(reservation: Reservation, key: str, more: HeldLine, expires_at: datetime) -> Reservation:
+    """With a further line, or more of one; one that had expired is open again."""
     line = reservation.lines.get(key)
     grown = more if line is None else structs.replace(line, quantity=line.quantity + more.quantity)
     return structs.replace(
         reservation,
+        state="open",
+        expires_at=expires_at,
+        ended_at=None,
         lines=reservation.lines | {key: grown},
         remaining=reservation.remaining + more.quantity,
     )

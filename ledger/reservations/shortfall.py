@@ -66,6 +66,8 @@ class Shortfall:
             return False
         if self._sweep(work, {short.sku for short in error.shortages if short.sn is None}):
             return True
+        if self._free(work, [(short.sku, short.sn) for short in error.shortages if short.sn is not None]):
+            return True
         error.next_release_at = self._next_releases(work, error.shortages)
         return False
 
@@ -77,6 +79,16 @@ class Shortfall:
         overdue = self._read_models.overdue(self._conn, wanted, work.now, MAX_OVERDUE_AT_ONCE)
         if len(overdue) < MAX_OVERDUE_AT_ONCE:
             swept |= wanted
+        return self._expire(work, overdue)
+
+    def _free(self, work: UnitOfWork, items: Sequence[tuple[str, str]]) -> bool:
+        """The same for items that reservations hold which nobody has looked at yet."""
+        known, held = work[RESERVATIONS], work[ITEMS]
+        holders = {item.reservation_id for key in items if (item := held[key]) is not None and item.reservation_id}
+        return self._expire(work, [holder for holder in sorted(holders) if holder not in known])
+
+    def _expire(self, work: UnitOfWork, overdue: Sequence[UUID]) -> bool:
+        """Load the reservations, and write down those that are over, in their order; False if there are none."""
         if not overdue:
             return False
         needs = Keys()

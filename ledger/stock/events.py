@@ -27,13 +27,15 @@ class StockRemoved(StockEvent, frozen=True, kw_only=True):
 class StockReserved(StockEvent, frozen=True, kw_only=True):
     """`fingerprint` identifies the request that chose the id itself, so that a repeat is told from a clash.
 
-    A further one under the same id, while that is open, adds to the line.
+    A further one under the same id, while that is open, adds to the line; with `again` it holds anew what an expired
+    reservation held.
     """
 
     reservation_id: UUID
     expires_at: datetime
     owner: str | None = None
     fingerprint: str | None = None
+    again: bool = False
 
 
 class StockReleased(StockEvent, frozen=True, kw_only=True):

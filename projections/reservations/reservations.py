@@ -22,7 +22,9 @@ from projections.stock import stock_levels
 MAX_COUNTED = 10_000
 
 COLUMNS = "reservation_id, position, state, owner, reference, created_at, expires_at, ended_at, fingerprint, remaining"
-LINE_COLUMNS = "reservation_id, line, position, sku, sn, quantity, released, purchased, returned, remaining, expires_at"
+LINE_COLUMNS = (
+    "reservation_id, line, position, sku, sn, quantity, released, purchased, returned, remaining, expires_at, expired"
+)
 _LINE_NAMES = LINE_COLUMNS.split(", ")
 
 # By the clock: an overdue hold is over even before that is written down.
@@ -34,7 +36,7 @@ STATE = (
 
 _LOAD = f"SELECT {COLUMNS} FROM reservations WHERE reservation_id IN ({NAMED})"
 _LINES = """
-SELECT reservation_id, sku, quantity, nullif(sn, '') AS sn, released, purchased, returned
+SELECT reservation_id, sku, quantity, nullif(sn, '') AS sn, released, purchased, returned, expired
 FROM reservation_lines WHERE reservation_id IN ({of}) ORDER BY reservation_id, line
 """
 _LOAD_LINES = _LINES.format(of=NAMED)
@@ -68,7 +70,7 @@ _SAVE_LINES = f"""
 INSERT INTO reservation_lines ({LINE_COLUMNS})
 SELECT {LINE_COLUMNS} FROM json_to_recordset($1) AS new (
     reservation_id uuid, line integer, position bigint, sku text, sn text, quantity bigint, released bigint,
-    purchased bigint, returned bigint, remaining bigint, expires_at timestamptz
+    purchased bigint, returned bigint, remaining bigint, expires_at timestamptz, expired bigint
 )
 ON CONFLICT (reservation_id, line) DO UPDATE SET
     quantity = excluded.quantity,
@@ -76,7 +78,8 @@ ON CONFLICT (reservation_id, line) DO UPDATE SET
     purchased = excluded.purchased,
     returned = excluded.returned,
     remaining = excluded.remaining,
-    expires_at = excluded.expires_at
+    expires_at = excluded.expires_at,
+    expired = excluded.expired
 """
 
 # In order of the index on open reservations: a probe of its beginning, whatever their number.
@@ -221,6 +224,7 @@ def _line_rows(r: Reservation) -> list[tuple[Any, ...]]:
             line.returned,
             line.quantity - line.released - line.purchased,
             r.expires_at,
+            line.expired,
         )
         for number, line in enumerate(r.lines.values())
     ]

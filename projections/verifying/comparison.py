@@ -8,7 +8,8 @@ from ledger.audit.findings import Finding, Findings
 from ledger.store.connection import Connection
 from ledger.store.scan import head
 from projections.rows import SNAPSHOT
-from projections.verifying.expected import RETURN, Return, to_return
+from projections.verifying.expected import AGAIN, AGAIN_LINES, RETURN, Return, to_return
+from projections.verifying.held_again import HeldAgain, join
 from projections.verifying.rows import columns_of
 from projections.verifying.spool import BUCKETS, Spool
 from projections.verifying.tables import BY_TAG, FULFILMENT_REQUESTS, LINES, RESERVATIONS, Table
@@ -86,9 +87,16 @@ class Comparison:
         """What the log makes of a bucket: rows by tag and key, and returns in order."""
         expected: Rows = {}
         returns = []
+        again: dict[bytes, HeldAgain] = {}
         for tag, row in self._spool.rows("log", bucket):
             if tag == RETURN:
                 returns.append(to_return(row))
+                continue
+            if tag == AGAIN:
+                self._hold_again(again, HeldAgain(row))
+                continue
+            if tag == AGAIN_LINES:
+                again[RESERVATIONS.key_of(row)].lines.append(row)
                 continue
             key = tag, BY_TAG[tag].key_of(row)
             if key not in expected:
@@ -97,7 +105,15 @@ class Comparison:
                 self._taken("reservation-taken", RESERVATIONS, expected[key], row)
             elif tag == FULFILMENT_REQUESTS.tag:
                 self._taken("purchase-taken", FULFILMENT_REQUESTS, expected[key], row)
+        for later in again.values():
+            join(expected, later, self._findings)
         return expected, returns
+
+    def _hold_again(self, again: dict[bytes, HeldAgain], later: HeldAgain) -> None:
+        """What was held again once is purchased after: it cannot expire, and be held again, a second time."""
+        first = again.setdefault(RESERVATIONS.key_of(later.row), later)
+        if first is not later:
+            self._taken("reservation-taken", RESERVATIONS, first.row, later.row)
 
     def _taken(self, kind: str, table: Table, first: bytes, second: bytes) -> None:
         """An id is in the log twice, the second time after its first use was over."""

@@ -16,6 +16,9 @@ from projections.verifying.tables import FULFILMENT_REQUESTS, ITEMS, LINES, PROD
 
 # A return of goods whose reservation is over, to be judged beside its rows.
 RETURN = b"R"
+# What an expired reservation became once it was held again, and its lines: to be joined to what it was before.
+AGAIN = b"A"
+AGAIN_LINES = b"L"
 
 
 class Return(Struct, frozen=True):
@@ -61,14 +64,15 @@ class ExpectedRows:
             f"\t{time_text(hold.created_at)}\t{expires_at}\t{time_text(hold.ended_at)}"
             f"\t{text(hold.fingerprint)}\t{hold.remaining}"
         )
-        self._spool.add("log", RESERVATIONS.tag, key, row.encode())
+        self._spool.add("log", AGAIN if hold.again else RESERVATIONS.tag, key, row.encode())
+        tag = AGAIN_LINES if hold.again else LINES.tag
         for number, (stream, line) in enumerate(hold.lines.items()):
             _, sku, sn = parse_stream(stream)
             row = (
                 f"{name}\t{number}\t{position}\t{text(sku)}\t{text(sn)}\t{line.quantity}\t{line.released}"
-                f"\t{line.purchased}\t{line.returned}\t{line.remaining}\t{expires_at}"
+                f"\t{line.purchased}\t{line.returned}\t{line.remaining}\t{expires_at}\t{line.expired}"
             )
-            self._spool.add("log", LINES.tag, key, row.encode())
+            self._spool.add("log", tag, key, (f"{row}\t{line.again}" if hold.again else row).encode())
 
     def purchased(self, entry: Moment, event: StockPurchased | ItemPurchased, hold: Hold | None) -> None:
         """The lines of one purchase follow each other."""

@@ -140,6 +140,8 @@ class Caller(threading.Thread):
             (3, ReserveItem(sku=bike, sn=sn, reservation_id=choose.choice((new, some)), ttl_seconds=ttl)),
             (4, PurchaseReservation(reservation_id=some, purchase_id=new)),
             (2, PurchaseReservation(reservation_id=some, purchase_id=new, lines=lines[:1])),
+            (2, PurchaseReservation(reservation_id=some, purchase_id=new, rehold_seconds=3_600)),
+            (1, PurchaseReservation(reservation_id=some, purchase_id=new, rehold_seconds=3_600, lines=lines[:1])),
             (5, ChangeReservation(reservation_id=some, lines=lines, ttl_seconds=choose.choice((None, ttl)))),
             (2, ReleaseReservation(reservation_id=some)),
             (2, ReleaseReservation(reservation_id=some, lines=lines[:1])),

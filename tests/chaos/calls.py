@@ -67,11 +67,10 @@ def call_of(command: Command) -> Call:
             if command.ttl_seconds is not None:
                 body["ttl_seconds"] = command.ttl_seconds
             return Call(kind, "PUT", reservation(command.reservation_id), body, records=False)
-        case PurchaseReservation(lines=lines) if lines is not None:
-            body = {"lines": _lines(lines)}
-            return Call(kind, "POST", f"{reservation(command.reservation_id)}/purchase", body)
         case PurchaseReservation():
-            return Call(kind, "POST", f"{reservation(command.reservation_id)}/purchase")
+            body = {} if command.lines is None else {"lines": _lines(command.lines)}
+            body |= {} if command.rehold_seconds is None else {"rehold": True}
+            return Call(kind, "POST", f"{reservation(command.reservation_id)}/purchase", body or None)
         case ReturnPurchase():
             body = {"lines": _lines(command.lines)}
             return Call(kind, "POST", f"{reservation(command.reservation_id)}/return", body)

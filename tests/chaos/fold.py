@@ -57,6 +57,8 @@ class Line:
     released: int = 0
     purchased: int = 0
     returned: int = 0
+    expired: int = 0
+    again: int = 0
 
     @property
     def remaining(self) -> int:
@@ -193,6 +195,7 @@ class Fold:
             return
         self.need(not expires or quantity == line.remaining, "expired in part")
         line.released += quantity if deed == "Released" else 0
+        line.expired += quantity if expires else 0
         line.purchased += quantity if deed == "Purchased" else 0
         if not any(line.remaining for line in hold.lines.values()):
             purchased = any(line.purchased for line in hold.lines.values())
@@ -202,6 +205,9 @@ class Fold:
     def _reserve(self, key: tuple[str, str], quantity: int) -> None:
         data, at = self._row.data, self._row.recorded_at
         until = _time(data["expires_at"])
+        if data.get("again"):
+            self._hold_again(key, quantity, until)
+            return
         new = Hold(self._row.position, data.get("owner"), data.get("reference"), at, until)
         hold = self.holds.setdefault(data["reservation_id"], new)
         self.need(until > at, "over before it began")
@@ -209,6 +215,20 @@ class Fold:
         self.need(hold.expires_at == until, f"more is held until another time than {hold.expires_at}")
         self.need(hold.owner == data.get("owner"), f"more is held for another than {hold.owner}")
         hold.lines.setdefault(key, Line(0)).quantity += quantity
+
+    def _hold_again(self, key: tuple[str, str], quantity: int, until: datetime) -> None:
+        """Of an expired reservation: each line that had expired, for what it held then."""
+        data, hold = self._row.data, self.holds.get(self._row.data["reservation_id"])
+        line = hold.lines.get(key) if hold else None
+        if hold is None or line is None:
+            self.need(False, "held again though it never was held")
+            return
+        self.need(hold.state == "expired" or hold.expires_at == until, f"held again after another end: {hold.state}")
+        self.need((quantity, 0) == (line.expired, line.again), f"{quantity} held again of {line.expired} that expired")
+        self.need((hold.owner, hold.reference) == (data.get("owner"), data.get("reference")), "held again for another")
+        hold.state, hold.expires_at, hold.ended_at = "open", until, None
+        line.quantity += quantity
+        line.again += quantity
 
     def _purchase(self, family: str, where: list[str]) -> None:
         row, data = self._row, self._row.data

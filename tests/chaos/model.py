@@ -36,6 +36,7 @@ class Held:
     released: int = 0
     purchased: int = 0
     returned: int = 0
+    expired: int = 0
 
     @property
     def remaining(self) -> int:
@@ -73,6 +74,7 @@ class Model:
         for hold in self.holds.values():
             if hold.state == "open" and hold.expires <= self.now:
                 for key, held in hold.lines.items():
+                    held.expired = held.remaining
                     self._release(key, held, held.remaining)
                 self._settle(hold, "expired")
 
@@ -213,6 +215,8 @@ class Model:
             return self._take_back(hold, command.lines)
         if isinstance(command, ReleaseReservation) and command.lines is None:
             return self._release_all(hold)
+        if hold.state == "expired" and isinstance(command, PurchaseReservation) and command.rehold_seconds:
+            return self._buy_again(hold, command)
         if hold.state != "open":
             return "reservation-ended"
         if isinstance(command, ReleaseReservation):
@@ -250,6 +254,25 @@ class Model:
             return "not-held"
         for key, quantity in wanted:
             self._buy(hold, key, quantity)
+        return None
+
+    def _buy_again(self, hold: Hold, command: PurchaseReservation) -> str | None:
+        """All of it must be there, then of that what is asked for."""
+        expired = {key: held.expired for key, held in hold.lines.items() if held.expired}
+        if any(self._obtainable(Line(sku, units, sn)) < units for (sku, sn), units in expired.items()):
+            return "insufficient-stock"
+        wanted = {(line.sku, line.sn): line.quantity for line in command.lines or ()} or expired
+        if any(units > expired.get(key, 0) for key, units in wanted.items()):
+            return "not-held"
+        hold.state, hold.expires = "open", self.now + (command.rehold_seconds or 0)
+        for key, units in expired.items():
+            hold.lines[key].quantity += units
+            if key[1] is None:
+                self.levels[key[0]][1] += units
+            else:
+                self.pieces[key[0]][key[1]].held_by = command.reservation_id
+        for key, units in wanted.items():
+            self._buy(hold, key, units)
         return None
 
     def _change(self, command: ChangeReservation) -> str | None:

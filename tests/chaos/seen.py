@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from tests.chaos.fold import Fold, Hold
+from tests.chaos.fold import Fold, Hold, Line
 from tests.chaos.notes import CLOCK_MARGIN_SECONDS, Attempt, by_the_wall
 
 _MARGIN = timedelta(seconds=CLOCK_MARGIN_SECONDS)
@@ -86,12 +86,17 @@ def _reservation(fold: Fold, seen: Seen, shown: dict[str, Any]) -> Iterator[str]
         for line in shown["lines"]
     }
     is_over = hold.state == "open" and shown["state"] != "open"
-    folded = {
-        key: (line.released + (line.remaining if is_over else 0), line.purchased, line.returned)
-        for key, line in hold.lines.items()
-    }
+    folded = {(sku, sn): _shown_of(line, is_over, is_item=sn != "") for (sku, sn), line in hold.lines.items()}
     if lines != folded or shown["state"] not in _states(hold, seen):
         yield f"showed {shown['state']} {lines} of {shown['id']}, the log says {hold.state} {folded}"
+
+
+def _shown_of(line: Line, is_over: bool, is_item: bool) -> tuple[int, int, int]:
+    """What of a line went back, was purchased, came back; of an item, which may be held anew, as it is now."""
+    remaining = 0 if is_over else line.remaining
+    if is_item:
+        return max(0, 1 - remaining - line.purchased), line.purchased, line.returned
+    return line.quantity - remaining - line.purchased, line.purchased, line.returned
 
 
 def _states(hold: Hold, seen: Seen) -> set[str]:

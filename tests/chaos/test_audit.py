@@ -38,6 +38,15 @@ PIECE = [(0, "product/N", "ProductRegistered", {"kind": "non-fungible"}), item(0
 PIECE_HELD = [*PIECE, item(1, "ItemReserved", reservation_id="r", expires_at=UNTIL)]
 
 
+EXPIRED = [*HELD, stock(61, "StockReleased", 3, 5, 0, reservation_id="r", cause="expired")]
+LATER = "2026-11-22T10:09:00Z"
+AGAIN = [
+    *EXPIRED,
+    stock(70, "StockReserved", 3, 5, 3, reservation_id="r", expires_at=LATER, again=True),
+    stock(70, "StockPurchased", 3, 2, 0, reservation_id="r", purchase_id="p"),
+]
+
+
 def history(facts: Sequence[Fact]) -> list[Row]:
     versions: dict[str, int] = {}
     rows = []
@@ -76,6 +85,7 @@ def of_r(second: int, name: str, quantity: int, on_hand: int, reserved: int, **m
             item(3, "ItemReturned", reservation_id="r"),
         ],
         [*PIECE_HELD, item(60, "ItemReleased", reservation_id="r", cause="expired")],
+        AGAIN,
     ],
 )
 def test_a_true_history_is_found_true(facts: list[Fact]):
@@ -105,6 +115,9 @@ def test_a_true_history_is_found_true(facts: list[Fact]):
         ([*PIECE, item(1, "ItemReturned")], "sold under"),
         ([item(0, "ItemAdded")], "not a non-fungible product"),
         ([*MADE, (1, "product/A", "ProductRegistered", {"kind": "fungible"})], "registered once"),
+        ([*EXPIRED, of_r(70, "StockReserved", 2, 5, 2, expires_at=LATER, again=True)], "2 held again of 3"),
+        ([*HELD, of_r(2, "StockReserved", 1, 5, 4, expires_at=LATER, again=True)], "held again after another end"),
+        ([*MADE, of_r(2, "StockReserved", 1, 5, 1, expires_at=LATER, again=True)], "held again though it never was"),
     ],
 )
 def test_an_untrue_fact_is_found(facts: list[Fact], sentence: str):
@@ -191,6 +204,29 @@ def test_an_answer_that_shows_something_else_than_the_log_is_found(on_hand: int,
     body = {"sku": "A", "amount_in_stock": on_hand, "reserved_quantity": reserved}
 
     assert len([*differences(fold(history(HELD)), Seen(3, "q", body, None))]) == wrong
+
+
+def test_an_item_that_is_given_back_and_held_again_is_shown_as_it_is_now():
+    facts = [
+        *PIECE_HELD,
+        item(2, "ItemReleased", reservation_id="r", cause="cancelled"),
+        item(3, "ItemReserved", reservation_id="r", expires_at=UNTIL),
+    ]
+    folded = Fold()
+    for row in history([*HELD, *facts]):
+        folded.apply(row)
+    lines = [
+        {"sku": "A", "released": 0, "purchased": 0},
+        {"sku": "N", "sn": "1", "released": 0, "purchased": 0},
+    ]
+    given_back = [lines[0], lines[1] | {"released": 1}]
+
+    def wrong(shown: list[dict[str, Any]]) -> int:
+        return len(
+            [*differences(folded, Seen(folded.position, "q", {"id": "r", "state": "open", "lines": shown}, None))]
+        )
+
+    assert (wrong(lines), wrong(given_back)) == (0, 1)
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,8 @@ QUANTITIES = st.sampled_from([1, 1, 2, 2, 3, 4, LARGEST])
 NUMBERS = st.integers(0, 9)
 PICKS = st.lists(st.tuples(st.integers(0, 2), st.integers(1, 4)), min_size=1, max_size=2)
 TTL_SECONDS = st.sampled_from([60, 600])
+# On the wire it is not said: it is what the service holds things for by itself.
+REHOLD_SECONDS = 3_600
 LINES = st.lists(
     st.builds(Line, SKUS, st.integers(1, 4)) | st.builds(Line, ITEM_SKUS, st.just(1), SNS), min_size=1, max_size=3
 ).map(summed)
@@ -191,16 +193,25 @@ class Machine(RuleBasedStateMachine):
         self.do(ExtendReservation(reservation_id=self.known(number), ttl_seconds=ttl))
 
     @precondition(lambda self: self.model.holds)
-    @rule(number=NUMBERS, purchase=st.uuids(version=4))
-    def purchase(self, number, purchase):
-        self.do(PurchaseReservation(reservation_id=self.known(number), purchase_id=purchase))
+    @rule(number=NUMBERS, purchase=st.uuids(version=4), rehold=st.sampled_from([None, REHOLD_SECONDS]))
+    def purchase(self, number, purchase, rehold):
+        chosen = self.known(number)
+        self.do(PurchaseReservation(reservation_id=chosen, purchase_id=purchase, rehold_seconds=rehold))
 
     @precondition(lambda self: self.model.holds)
-    @rule(number=NUMBERS, picks=PICKS, purchase=st.uuids(version=4))
-    def purchase_part(self, number, picks, purchase):
+    @rule(number=NUMBERS, picks=PICKS, purchase=st.uuids(version=4), rehold=st.sampled_from([None, REHOLD_SECONDS]))
+    def purchase_part(self, number, picks, purchase, rehold):
         chosen = self.known(number)
         lines = self.part(chosen, picks)
-        self.do(PurchaseReservation(reservation_id=chosen, purchase_id=purchase, lines=lines))
+        more = {"purchase_id": purchase, "lines": lines, "rehold_seconds": rehold}
+        self.do(PurchaseReservation(reservation_id=chosen, **more))
+
+    @precondition(lambda self: any(hold.state == "expired" for hold in self.model.holds.values()))
+    @rule(number=NUMBERS, purchase=st.uuids(version=4))
+    def buy_what_expired(self, number, purchase):
+        expired = [i for i, hold in self.model.holds.items() if hold.state == "expired"]
+        chosen = expired[number % len(expired)]
+        self.do(PurchaseReservation(reservation_id=chosen, purchase_id=purchase, rehold_seconds=REHOLD_SECONDS))
 
     @precondition(lambda self: self.model.holds)
     @rule(number=NUMBERS, lines=LINES, ttl=st.none() | TTL_SECONDS)

@@ -258,7 +258,7 @@ def test_reservation_lines_hold_what_became_of_each_line(ledger: Ledger, conn: C
         ReleaseReservation(reservation_id=ID, lines=(Line("A", 1),), **R),
     )
 
-    shared = {"reservation_id": ID, "position": 5, "expires_at": times(conn)[6] + MINUTE}
+    shared = {"reservation_id": ID, "position": 5, "expires_at": times(conn)[6] + MINUTE, "expired": 0}
     first = {**shared, "line": 0, "sku": "A", "sn": "", "quantity": 4}
     second = {**shared, "line": 1, "sku": "B", "sn": "1", "quantity": 1, "released": 0}
     assert rows(conn, "reservation_lines") == [

@@ -112,8 +112,8 @@ def _change(_service: Service, intent: Change, common: Common) -> Command:
     return change(intent, intent.reservation_id, common)
 
 
-def _purchase(_service: Service, intent: Purchase, common: Common) -> Command:
-    return purchase(intent, intent.reservation_id, common)
+def _purchase(service: Service, intent: Purchase, common: Common) -> Command:
+    return purchase(service, intent, intent.reservation_id, common)
 
 
 def _return(_service: Service, intent: Return, common: Common) -> Command:

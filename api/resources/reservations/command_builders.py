@@ -110,11 +110,12 @@ def change(body: ChangeBody, reservation_id: UUID, common: Common) -> ChangeRese
     )
 
 
-def purchase(body: PurchaseBody, reservation_id: UUID, common: Common) -> PurchaseReservation:
+def purchase(service: Service, body: PurchaseBody, reservation_id: UUID, common: Common) -> PurchaseReservation:
     return PurchaseReservation(
         reservation_id=reservation_id,
         lines=None if body.lines is UNSET else _lines(body.lines),
         purchase_id=uuid.uuid4(),
+        rehold_seconds=service.ttl(UNSET) if body.rehold else None,
         reason=body.reason,
         reference=body.reference,
         **common,

@@ -137,11 +137,12 @@ RESERVATIONS: Operations = {
     ),
     ("POST", "/api/reservations/{reservation_id}/purchase"): _end(
         "purchaseReservation",
-        "Buy all, or the lines given: the stock leaves, and a fulfilment request is recorded; the rest stays held",
+        "Buy all, or the lines given; the rest stays held. With `rehold`, also what expired, if it is all there",
         PurchaseBody,
         examples.REASON,
         *OVER,
         NotHeldError,
+        InsufficientStockError,
     ),
     ("POST", "/api/reservations/{reservation_id}/return"): _end(
         "returnPurchase",

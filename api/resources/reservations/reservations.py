@@ -100,7 +100,7 @@ class Purchase:
         self._service = service
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, reservation_id: UUID) -> None:
-        command = purchase(requests.body(req, PurchaseBody), reservation_id, common(req))
+        command = purchase(self._service, requests.body(req, PurchaseBody), reservation_id, common(req))
         self._service.answer(req, resp, command)
 
 

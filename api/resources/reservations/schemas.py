@@ -115,9 +115,10 @@ class LinesBody(ReasonBody, frozen=True, kw_only=True):
 
 
 class PurchaseBody(ReasonBody, frozen=True, kw_only=True):
-    """Buys the lines, or all that is held."""
+    """Buys the lines, or all that is held; with `rehold`, what expired is held again first if it is all there."""
 
     lines: Lines | UnsetType = UNSET
+    rehold: bool = False
 
 
 class ChangeBody(LinesBody, frozen=True, kw_only=True):

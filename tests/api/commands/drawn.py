@@ -89,7 +89,7 @@ def ending(kind: str) -> list[Command]:
     """Commands that all succeed on a ledger that holds the two products below, the last fact being of that kind."""
     stock, item = Line(STOCK, 2), Line(THING, 1, PIECE)
     line = stock if kind.startswith("Stock") else item
-    reservation_id, make = held(line, ttl_seconds=1 if kind.endswith("expired") else 3_600)
+    reservation_id, make = held(line, ttl_seconds=1 if kind.endswith(("expired", "again")) else 3_600)
     purchase = PurchaseReservation(reservation_id=reservation_id, purchase_id=uuid.uuid4())
     ends: dict[str, list[Command]] = {
         "ProductRegistered": [PutFungible(sku=f"new {reservation_id}"[:40])],
@@ -104,6 +104,10 @@ def ending(kind: str) -> list[Command]:
         "Released": [ReleaseReservation(reservation_id=reservation_id)],
         "Released expired": [ExpireReservation(reservation_id=reservation_id)],
         "Purchased": [purchase],
+        "Purchased again": [
+            ExpireReservation(reservation_id=reservation_id),
+            PurchaseReservation(reservation_id=reservation_id, purchase_id=uuid.uuid4(), rehold_seconds=60),
+        ],
         "Returned": [purchase, ReturnPurchase(reservation_id=reservation_id, lines=(line,))],
         "ReservationExtended": [ExtendReservation(reservation_id=reservation_id, ttl_seconds=60)],
     }
@@ -111,7 +115,7 @@ def ending(kind: str) -> list[Command]:
     return ends[kind] if kind in ends else [*make, *acts[act]]
 
 
-ACTS = ("Reserved", "Released", "Released expired", "Purchased", "Returned", "ReservationExtended")
+ACTS = ("Reserved", "Released", "Released expired", "Purchased", "Purchased again", "Returned", "ReservationExtended")
 KINDS = (
     *("ProductRegistered", "ProductRevised", "StockAdded", "StockRemoved", "ItemAdded", "ItemRevised"),
     *(f"{what}{act}" for what in ("Stock", "Item") for act in ACTS),

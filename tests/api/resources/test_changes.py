@@ -1,8 +1,10 @@
 """PUT /api/reservations/<id>: carts that change, and a part that is bought, over HTTP."""
 
+import time
 from threading import Barrier, Thread
 from typing import Any
 
+import pytest
 from falcon.testing import Result, TestClient
 
 from tests.api.resources.test_reservations import CARTS, GONE, _shop, item, make, refusal, stock  # noqa: F401
@@ -179,3 +181,79 @@ def test_carts_that_grow_at_once_never_hold_more_than_there_is(client: TestClien
 
     assert sum(granted) == 64
     assert client.simulate_get("/api/fungible/HOT").json["reserved_quantity"] == 64
+
+
+def rehold(client: TestClient, cart: str, *lines: dict[str, Any]) -> Result:
+    more = {"lines": list(lines)} if lines else {}
+    return client.simulate_post(f"{CARTS}/{cart}/purchase", json={"rehold": True, **more})
+
+
+@pytest.fixture
+def expired(client: TestClient) -> str:
+    """A cart of 3 A and the item B/1, over by the clock, though nobody has written that down."""
+    cart = make(client, ttl_seconds=1).json["id"]
+    time.sleep(1.05)
+    return cart
+
+
+def test_an_expired_cart_is_held_again_and_bought(client: TestClient, expired: str):
+    assert refusal(client.simulate_post(f"{CARTS}/{expired}/purchase")) == (409, "reservation-ended")
+
+    bought = rehold(client, expired)
+
+    assert (bought.status_code, bought.json["state"]) == (200, "purchased")
+    assert {line["sku"]: line["purchased"] for line in bought.json["lines"]} == {"A": 3, "B": 1}
+    assert (stock(client), item(client)) == ((7, 0, 7), (False, True))
+    assert refusal(rehold(client, expired)) == (409, "reservation-ended")
+    (request,) = client.simulate_get("/api/fulfilment-requests").json["items"]
+    assert request["lines"] == [quantity("A", 3), {"sku": "B", "sn": "1"}]
+
+
+def test_an_expired_cart_that_is_not_all_there_any_more_stays_as_it_is(client: TestClient, expired: str):
+    make(client, [quantity("A", 8)])
+
+    short = rehold(client, expired)
+
+    assert refusal(short) == (409, "insufficient-stock")
+    assert [(line["sku"], line["requested"], line["available"]) for line in short.json["shortages"]] == [("A", 3, 2)]
+    assert (stock(client), item(client)) == ((10, 8, 2), (False, False))
+
+
+def test_what_others_hold_beyond_their_time_is_no_obstacle(client: TestClient, expired: str):
+    make(client, [quantity("A", 9), {"sku": "B", "sn": "1"}], ttl_seconds=1)
+    time.sleep(1.05)
+
+    bought = rehold(client, expired, quantity("A", 2))
+
+    assert (bought.json["state"], held(bought.json)) == ("open", {"A": 1, "B1": 1})
+    assert (stock(client), item(client)) == ((8, 1, 7), (True, False))
+
+
+def test_an_expired_item_that_another_held_beyond_its_time_is_no_obstacle(client: TestClient):
+    first = make(client, [{"sku": "B", "sn": "1"}], ttl_seconds=1).json["id"]
+    time.sleep(1.05)
+    make(client, [{"sku": "B", "sn": "1"}], ttl_seconds=1)
+    time.sleep(1.05)
+
+    assert rehold(client, first).json["state"] == "purchased"
+
+
+def test_a_batch_buys_what_expired(client: TestClient, expired: str):
+    commands = [{"command": "purchase", "reservation_id": expired, "rehold": True}]
+
+    (result,) = client.simulate_post("/api/batch", json={"mode": "all", "commands": commands}).json["results"]
+
+    assert (result["status"], result["body"]["state"]) == (200, "purchased")
+
+
+def test_as_of_knows_a_cart_before_it_was_held_again(client: TestClient, expired: str):
+    make(client, [quantity("A", 1)])
+    position = client.simulate_put("/api/fungible/A", json={}).headers["Ledger-Position"]
+    bought = rehold(client, expired)
+
+    def at(position: str) -> tuple[str, int]:
+        shown = client.simulate_get(f"{CARTS}/{expired}", params={"at_position": position}).json
+        return shown["state"], sum(line["purchased"] for line in shown["lines"])
+
+    assert at(position)[1] == 0
+    assert at(bought.headers["Ledger-Position"]) == ("purchased", 4)

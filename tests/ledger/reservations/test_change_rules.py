@@ -207,3 +207,70 @@ def test_an_item_of_a_changed_cart_is_still_released_alone():
 
     assert history.then == [(B1, ItemReleased(**CANCELLED))]
     assert held(history) == {"A": 3, "B/1": 0}
+
+
+def rehold(*lines: Line) -> PurchaseReservation:
+    wanted = summed(lines) if lines else None
+    return PurchaseReservation(reservation_id=ID, purchase_id=PURCHASE_ID, lines=wanted, rehold_seconds=600, **R)
+
+
+def test_a_cart_that_expired_is_held_again_and_bought():
+    history = cart(owner="ann", reference="order 7").when(change(Line("A", 2), Line("B", sn="1")))
+    later = NOW + 2 * HOUR
+    again = {"expires_at": later + 10 * MINUTE, "owner": "ann", "again": True, **OF, "reference": "order 7"}
+
+    history.when(rehold(), at=later)
+
+    assert history.then == [
+        (A, StockReleased(quantity=2, on_hand=10, reserved=0, **EXPIRED)),
+        (B1, ItemReleased(**EXPIRED)),
+        (A, StockReserved(quantity=2, on_hand=10, reserved=2, **again)),
+        (B1, ItemReserved(**again)),
+        (A, StockPurchased(quantity=2, on_hand=8, reserved=0, purchase_id=PURCHASE_ID, **OF)),
+        (B1, ItemPurchased(purchase_id=PURCHASE_ID, **OF)),
+    ]
+    assert history.outcome.reservation.state == "purchased"
+    with pytest.raises(ReservationEndedError):
+        history.when(rehold(), at=later)
+
+
+def test_a_part_of_what_expired_is_bought_and_the_rest_is_held_again():
+    history = cart()
+    later = NOW + 2 * HOUR
+
+    history.when(rehold(Line("A", 1)), at=later)
+
+    reservation = history.outcome.reservation
+    assert (reservation.state, reservation.expires_at, reservation.ended_at) == ("open", later + 10 * MINUTE, None)
+    assert held(history) == {"A": 2, "B/1": 1}
+
+
+def test_an_expired_cart_that_is_not_all_there_is_not_held_again_and_every_short_line_is_named():
+    history = cart()
+    later = NOW + 2 * HOUR
+    history.when(make(Line("A", 8), Line("B", sn="1"), reservation_id=OTHER_ID), at=later)
+
+    with pytest.raises(InsufficientStockError) as refused:
+        history.when(rehold(), at=later)
+
+    assert list(refused.value.shortages) == [Shortage("A", 3, 2, 8), Shortage("B", 1, 0, 1, "1")]
+    assert history.then == []
+
+
+def test_of_what_expired_no_more_is_bought_than_was_held():
+    with pytest.raises(NotHeldError):
+        cart().when(rehold(Line("A", 4)), at=NOW + 2 * HOUR)
+
+
+def test_what_is_open_is_just_bought_and_what_was_released_or_bought_is_over():
+    history = cart().when(rehold())
+    assert [type(event) for _, event in history.then] == [StockPurchased, ItemPurchased]
+    with pytest.raises(ReservationEndedError):
+        history.when(rehold())
+
+    released = cart().when(ReleaseReservation(reservation_id=ID, **R))
+    with pytest.raises(ReservationEndedError):
+        released.when(rehold())
+    part = cart().when(buy(Line("A", 1)))
+    with pytest.raises(ReservationEndedError):  # it counts as purchased, whatever of it expired
+        part.when(rehold(), at=NOW + 2 * HOUR)

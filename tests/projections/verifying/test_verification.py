@@ -1,6 +1,7 @@
 """The running ledger verified: nothing is found in what the service wrote, and whatever is tampered with is named."""
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID
@@ -14,7 +15,13 @@ from ledger.engine.ledger import Ledger
 from ledger.export.reading import ExportedLog
 from ledger.export.writing import Export
 from ledger.items.commands import PutItem
-from ledger.reservations.commands import Line, PurchaseReservation, ReleaseReservation, ReturnPurchase
+from ledger.reservations.commands import (
+    ChangeReservation,
+    Line,
+    PurchaseReservation,
+    ReleaseReservation,
+    ReturnPurchase,
+)
 from ledger.stock.commands import AddStock, PutFungible
 from ledger.store.connection import Connection, connect
 from ledger.store.scan import head
@@ -269,6 +276,55 @@ def test_an_id_that_is_used_again_after_its_end_is_named(ledger: Ledger, verify:
     )
 
     assert [(f.kind, f.position) for f in verify() if f.table is None] == [("reservation-taken", 5)]
+
+
+@pytest.fixture
+def held_again(ledger: Ledger) -> None:
+    """Ann's cart of 3 A and B/1 expired, was held again, was bought in part, changed, and part of it came back."""
+    given(
+        ledger,
+        PutFungible(sku="A", amount_in_stock=10, **R),
+        PutFungible(sku="C", amount_in_stock=10, **R),
+        PutItem(sku="B", sn="1", purchase_id=PURCHASE_ID, **R),
+        cart(UUID(int=1), Line("A", 4), Line("B", sn="1"), owner="ann", ttl_seconds=1),
+        ReleaseReservation(reservation_id=UUID(int=1), lines=(Line("A", 1),), **R),
+    )
+    time.sleep(1.05)
+    bought = {"purchase_id": OTHER_ID, "lines": (Line("A", 2),), "rehold_seconds": 600}
+    given(
+        ledger,
+        PurchaseReservation(reservation_id=UUID(int=1), **bought, **R),
+        ChangeReservation(reservation_id=UUID(int=1), lines=(Line("A", 2), Line("C", 1)), **R),
+        ReturnPurchase(reservation_id=UUID(int=1), lines=(Line("A", 1),), **R),
+        ReleaseReservation(reservation_id=UUID(int=1), **R),
+        ReturnPurchase(reservation_id=UUID(int=1), lines=(Line("A", 1),), **R),
+    )
+
+
+@pytest.mark.usefixtures("held_again")
+def test_nothing_is_found_in_a_cart_that_was_held_again(verify: Verify):
+    assert verify() == []
+
+
+FORGED = {
+    "another quantity": ('"again":true', "quantity", '"quantity":3', '"quantity":2'),
+    "another owner": ('"again":true', "reservation-taken", '"owner":"ann"', '"owner":"bob"'),
+    "never made": ('"again":true', "reservation-not-open", str(UUID(int=1)), str(UUID(int=7))),
+    "not said": ('"again":true', "reservation-taken", ',"again":true', ""),
+    "not after it expired": ('"cause":"expired"', "reservation-not-open", '"expired"', '"cancelled"'),
+}
+
+
+@pytest.mark.usefixtures("held_again")
+@pytest.mark.parametrize("forged", FORGED)
+def test_a_forged_holding_again_is_named(verify: Verify, tamper: Callable[[str], None], forged: str):
+    where, kind, old, new = FORGED[forged]
+    tamper(
+        f"UPDATE stored_events SET state = convert_to(replace(convert_from(state, 'UTF8'), '{old}', '{new}'), 'UTF8')"
+        f" WHERE convert_from(state, 'UTF8') LIKE '%{where}%'"
+    )
+
+    assert kind in {finding.kind for finding in verify() if finding.table is None}
 
 
 def test_a_ledger_that_is_written_to_meanwhile_is_as_it_should_be(ledger: Ledger, opened: Callable[[], Connection]):
