@@ -5,13 +5,16 @@ The log is a total order, so there is nothing to search: every promise is one pa
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
 import psycopg
 
+from ledger.audit.findings import Findings
 from ledger.store.connection import connect
 from projections.rebuilding.rebuild import Rebuild
+from projections.verifying.verification import verify_ledger
 from tests.chaos import notes as written
 from tests.chaos.fold import Fold, Row
 from tests.chaos.notes import Note
@@ -55,6 +58,7 @@ def audit(url: str, schema: str, notes: Sequence[Note] = (), seen: Sequence[Seen
         broken = [*fold.broken, *wrongly_seen, *_compare(conn, fold)]
     broken += written.check(notes, rows)
     broken += _rebuilt(url, schema)
+    broken += _verified(url, schema)
     return Report(broken, len(rows), len(notes) + len(seen), rows)
 
 
@@ -124,3 +128,15 @@ def _differ(name: str, shown: Table, folded: Table) -> Iterator[str]:
 def _rebuilt(url: str, schema: str) -> list[str]:
     with Rebuild(url, schema) as rebuild:
         return [f"{table}: {count} rows differ when rebuilt" for table, count in rebuild.differences().items()]
+
+
+class _Silent:
+    def begin(self, stage: str, total: int | None, unit: str) -> None: ...
+    def moved(self, by: int) -> None: ...
+
+
+def _verified(url: str, schema: str) -> list[str]:
+    """What `stockledger verify` finds."""
+    findings = Findings()
+    verify_ledger(partial(connect, url, schema, "stockledger verify"), findings, _Silent())
+    return [f"verify: {finding}" for finding in findings.kept]
